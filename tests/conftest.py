@@ -1,0 +1,68 @@
+"""Fixtures: the TDengine under test, and a database of a test's own in it."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import taosws
+from support import emulator, free_port
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class TDengine:
+    """Where a TDengine answers, and whether it is the emulator (which tests may stop and kill)."""
+
+    port: int
+    is_emulator: bool
+    host: str = "localhost"
+    user: str = "root"
+    password: str = "taosdata"
+
+    @property
+    def url(self) -> str:
+        return f"taosws://{self.user}:{self.password}@{self.host}:{self.port}"
+
+    @property
+    def rest_url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def settings(self, database: str) -> dict[str, str]:
+        """The environment that points the scripts at this TDengine and the database."""
+        return {"TAOS_HOST": self.host, "TAOS_PORT": str(self.port), "TAOS_DATABASE": database}
+
+    def connect(self, **options: str) -> "taosws.Connection":
+        return taosws.connect(self.url, **options)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("TEST_TAOS_PORT"):
+        skip = pytest.mark.skip(reason="needs the emulator; TEST_TAOS_PORT names another TDengine")
+        for item in items:
+            if item.get_closest_marker("emulator_only"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def tdengine() -> Iterator[TDengine]:
+    """The TDengine that answers on TEST_TAOS_PORT, or else an emulator of the session's own."""
+    port = os.environ.get("TEST_TAOS_PORT")
+    if port:
+        yield TDengine(int(port), is_emulator=False)
+        return
+    own = free_port()
+    with emulator(own):
+        yield TDengine(own, is_emulator=True)
+
+
+@pytest.fixture
+def database(tdengine: TDengine) -> Iterator[str]:
+    """The name of a database that does not exist yet; it is dropped afterwards."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield name
+    connection = tdengine.connect()
+    connection.execute(f"DROP DATABASE IF EXISTS `{name}`")
+    connection.close()
