@@ -6,15 +6,26 @@ import logging
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import tornado.web
 import tornado.websocket
 
-from tdengine_emulator import sql, wire
-from tdengine_emulator.store import VERSION, Result, Store, TaosError
+from tdengine_emulator import wire
+from tdengine_emulator.sql import Insert, Parameter, Statement, execute
+from tdengine_emulator.store import (
+    PRECISIONS,
+    VERSION,
+    Located,
+    Result,
+    Store,
+    TableName,
+    TaosError,
+    Target,
+    too_long,
+)
 
 USERS = {"root": "taosdata"}
 LOGIN_TOKEN = "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"
@@ -29,16 +40,122 @@ def log_in(user: str, password: str) -> None:
         raise TaosError(0x0357, "Authentication failure")
 
 
-@dataclass
 class Prepared:
-    """A prepared statement, v1 or v2, and what is bound to it so far."""
+    """A prepared statement, version 1 or 2: its text, and the tables (a SELECT: the parameters) bound so far."""
 
-    statement: sql.Statement | None = None
-    table: str | None = None
-    tags: list[Any] | None = None
-    waiting: list[wire.BoundTable] = field(default_factory=list)
-    bound: list[wire.BoundTable] = field(default_factory=list)
-    result: Result | None = None
+    def __init__(self, store: Store, text: str, database: str | None):
+        self.store, self.text, self.database = store, text, database
+        self.is_insert = text.lstrip()[:6].lower() == "insert"
+        self.inserts: list[Insert] = []
+        self.table, self.tags = "", []
+        self.bound: list[tuple[Target, wire.BoundTable]] = []
+        self.result: Result | None = None
+        if self.is_insert:
+            statement = Statement(store, text, database)
+            statement.at = 1
+            self.inserts = statement.inserts()
+
+    def bind_rows(self, columns: list[tuple[wire.Type, list[Any]]]) -> None:
+        """Version 1: rows for the table and with the tags that were set before."""
+        tags = []
+        if self.inserts and self.inserts[0].target.supertable:
+            target = replace(self.inserts[0].target, table=TableName(self.table, self.database))
+            located = self.store.locate(target)
+            tags = [
+                (wire.TYPES[tag.type], [self.store.converted(value, tag, located.database)])
+                for tag, value in zip(located.tags, self.tags, strict=False)
+            ]
+        self.bind([wire.BoundTable(self.table, tags, columns)])
+
+    def fields(self) -> list[dict[str, Any]] | None:
+        """What an INSERT's parameters stand for, in their order."""
+        if not self.is_insert:
+            return None
+        (insert,) = self.inserts
+        if not insert.target.table.name and insert.target.supertable is None:
+            return None
+        located = self.store.locate(insert.target)
+        precision = PRECISIONS[located.database.precision][0]
+        fields = []
+        if not insert.target.table.name:
+            fields.append(bound_field("tbname", wire.TYPES["VARCHAR"], 271, 4))
+        for kind, columns, values in ((2, located.tags, insert.tags), (1, located.columns, insert.rows[0])):
+            for column, value in zip(columns, values, strict=False):
+                if isinstance(value, Parameter):
+                    field = column.field()
+                    of_time = precision if column.type == "TIMESTAMP" else 0
+                    fields.append(bound_field(column.name, field.type, field.block_bytes, kind, of_time))
+        return fields
+
+    def bind(self, tables: list[wire.BoundTable]) -> None:
+        """Keep the tables for `execute`; raises TaosError where they do not fit."""
+        if not self.is_insert:
+            self.bound = [(Target(TableName("", None)), table) for table in tables]
+            return
+        (insert,) = self.inserts
+        for table in tables:
+            target = insert.target
+            if not target.table.name:
+                if not table.name:
+                    raise TaosError(0x022B, "Stmt table name not set correctly")
+                target = replace(target, table=TableName(table.name, target.table.database))
+            try:
+                located = self.store.locate(target)
+            except TaosError as error:
+                raise TaosError(0x022B, error.message) from None
+            check(located, table)
+            self.bound.append((target, table))
+
+    def execute(self) -> int:
+        """Do it with what is bound; returns the number of affected rows."""
+        bound, self.bound = self.bound, []
+        if not bound and self.is_insert:
+            raise TaosError(0x0236, "bind number out of range or not match")
+        if not self.is_insert:
+            parameters = [values[0] for _, table in bound for _, values in table.columns]
+            self.result = Statement(self.store, self.text, self.database, parameters).run()
+            self.result.rows = iter(list(self.result.rows))
+            return 0
+        with self.store.transaction():
+            return sum(
+                self.store.upsert(
+                    self.store.locate(target),
+                    [values[0] for _, values in table.tags],
+                    [values for _, values in table.columns],
+                )
+                for target, table in bound
+            )
+
+
+def bound_field(name: str, type_: wire.Type, size: int, kind: int, precision: int = 0) -> dict[str, Any]:
+    return {
+        "name": name,
+        "field_type": type_.number,
+        "precision": precision,
+        "scale": 0,
+        "bytes": size,
+        "bind_type": kind,
+    }
+
+
+def check(located: Located, table: wire.BoundTable) -> None:
+    """Raise TaosError where the bound tags and columns are not those of the table."""
+    if len(table.columns) != len(located.columns) or len(table.tags) != len(located.tags):
+        raise TaosError(0x0236, "bind number out of range or not match")
+    for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
+        if wire.TYPES[tag.type] != type_:
+            raise TaosError(0x0200, "column type mis-match with buffer type")
+        if not type_.code and too_long(values[0], tag):
+            raise TaosError(0x0200, "tag length is too big")
+    for column, (type_, values) in zip(located.columns, table.columns, strict=True):
+        if len(values) != len(table.columns[0][1]):
+            raise TaosError(0x0200, "row number in each bind param should be the same")
+        if wire.TYPES[column.type] != type_:
+            raise TaosError(0x0200, "column type mis-match with buffer type")
+        if not type_.code and any(too_long(value, column) for value in values):
+            raise TaosError(0x0200, "column length is too big")
+    if None in table.columns[0][1]:
+        raise TaosError(0x267B, "Primary key column should not be null")
 
 
 class Socket(tornado.websocket.WebSocketHandler):
@@ -50,7 +167,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.database: str | None = None
         self.numbers = 0
         self.statement_numbers = 0
-        self.prepared: dict[int, Prepared] = {}
+        self.prepared: dict[int, Prepared | None] = {}
         self.results: dict[int, deque[bytes]] = {}
 
     def on_message(self, message: str | bytes) -> None:
@@ -105,7 +222,7 @@ class Socket(tornado.websocket.WebSocketHandler):
     # Queries
 
     def query(self, frame: wire.Query) -> dict[str, Any]:
-        result = self.store.execute(frame.sql, self.database)
+        result = execute(self.store, frame.sql, self.database)
         if result.use:
             self.database = result.use
         return {
@@ -148,32 +265,33 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.user, self.database = user, db or None
         return {"version": VERSION}
 
-    # Prepared statements, both versions
+    # Prepared statements: first what both versions have, then version 1, then version 2
 
     def do_init(self, **_: Any) -> dict[str, Any]:
         self.statement_numbers += 1
-        self.prepared[self.statement_numbers] = Prepared()
+        self.prepared[self.statement_numbers] = None
         return {"stmt_id": self.statement_numbers}
 
     do_stmt2_init = do_init
 
     def statement(self, number: int) -> Prepared:
-        if number not in self.prepared:
+        if self.prepared.get(number) is None:
             raise TaosError(0xFFFF, "stmt is nil")
         return self.prepared[number]
 
+    def do_prepare(self, stmt_id: int, sql: str) -> dict[str, Any]:
+        if stmt_id not in self.prepared:
+            raise TaosError(0xFFFF, "stmt is nil")
+        prepared = self.prepared[stmt_id] = Prepared(self.store, sql, self.database)
+        return {"stmt_id": stmt_id, "is_insert": prepared.is_insert}
+
+    def do_exec(self, stmt_id: int) -> dict[str, Any]:
+        return {"stmt_id": stmt_id, "affected": self.statement(stmt_id).execute()}
+
+    do_stmt2_exec = do_exec
+
     def do_close(self, stmt_id: int) -> None:
         self.prepared.pop(stmt_id, None)
-
-    def do_stmt2_close(self, stmt_id: int) -> dict[str, Any]:
-        self.prepared.pop(stmt_id, None)
-        return {"stmt_id": stmt_id}
-
-    # Version 1
-
-    def do_prepare(self, stmt_id: int, sql: str) -> dict[str, Any]:
-        prepared = self.prepared[stmt_id] = Prepared(parsed(sql))
-        return {"stmt_id": stmt_id, "is_insert": is_insert(prepared)}
 
     def do_set_table_name(self, stmt_id: int, name: str) -> dict[str, Any]:
         self.statement(stmt_id).table = name
@@ -185,61 +303,33 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     def bind(self, frame: wire.Bind) -> dict[str, Any]:
         prepared = self.statement(frame.statement)
-        tags = [(None, [tag]) for tag in prepared.tags or ()]
-        prepared.waiting.append(wire.BoundTable(prepared.table, tags, frame.columns))
+        prepared.bind_rows(frame.columns)
         return {"stmt_id": frame.statement}
 
     def do_add_batch(self, stmt_id: int) -> dict[str, Any]:
-        prepared = self.statement(stmt_id)
-        prepared.bound += prepared.waiting
-        prepared.waiting = []
+        self.statement(stmt_id)
         return {"stmt_id": stmt_id}
 
-    def do_exec(self, stmt_id: int) -> dict[str, Any]:
-        return {"stmt_id": stmt_id, "affected": self.execute(self.statement(stmt_id))}
-
-    # Version 2
-
     def do_stmt2_prepare(self, stmt_id: int, sql: str, get_fields: bool = False) -> dict[str, Any]:
-        prepared = self.prepared[stmt_id] = Prepared(parsed(sql))
-        reply = {"stmt_id": stmt_id, "is_insert": is_insert(prepared)}
-        if get_fields and is_insert(prepared):
-            fields = self.store.bind_fields(prepared.statement, self.database)
-            reply |= {"fields": fields, "fields_count": len(fields or ())}
-        elif get_fields:
-            reply |= {"fields": None, "fields_count": sql.count("?")}
+        reply = self.do_prepare(stmt_id, sql)
+        if get_fields:
+            fields = self.statement(stmt_id).fields()
+            reply |= {"fields": fields, "fields_count": sql.count("?") if fields is None else len(fields)}
         return reply
 
     def bind2(self, frame: wire.Bind2) -> dict[str, Any]:
-        self.statement(frame.statement).bound += frame.tables
+        self.statement(frame.statement).bind(frame.tables)
         return {"stmt_id": frame.statement}
 
-    def do_stmt2_exec(self, stmt_id: int) -> dict[str, Any]:
-        return {"stmt_id": stmt_id, "affected": self.execute(self.statement(stmt_id))}
-
     def do_stmt2_result(self, stmt_id: int) -> dict[str, Any]:
-        prepared = self.statement(stmt_id)
-        if prepared.result is None:
-            raise TaosError(0xFFFF, "no result")
-        return {"stmt_id": stmt_id, "id": self.keep(prepared.result)} | described(prepared.result)
+        result = self.statement(stmt_id).result
+        if result is None:
+            raise TaosError(0xFFFF, "result is nil")
+        return {"stmt_id": stmt_id, "id": self.keep(result)} | described(result)
 
-    def execute(self, prepared: Prepared) -> int:
-        bound, prepared.bound = prepared.bound, []
-        if prepared.statement is None:
-            raise TaosError(0x0200, "not prepared")
-        prepared.result = self.store.execute_bound(prepared.statement, bound, self.database)
-        return prepared.result.affected
-
-
-def parsed(text: str) -> sql.Statement | None:
-    try:
-        return sql.parse(text)
-    except sql.SyntaxProblem:
-        return None
-
-
-def is_insert(prepared: Prepared) -> bool:
-    return isinstance(prepared.statement, sql.Insert)
+    def do_stmt2_close(self, stmt_id: int) -> dict[str, Any]:
+        self.prepared.pop(stmt_id, None)
+        return {"stmt_id": stmt_id}
 
 
 def described(result: Result) -> dict[str, Any]:
@@ -294,7 +384,7 @@ class Sql(RestHandler):
             return
         try:
             log_in(user, password)
-            result = self.store.execute(self.request.body.decode(), database)
+            result = execute(self.store, self.request.body.decode(), database)
         except TaosError as error:
             self.fail(error.code, error.message)
             return
