@@ -1,0 +1,184 @@
+#!/bin/sh
+# Runs the live dashboard in the foreground: the set-up where needed, TDengine's emulator where no TDengine answers, the
+# producer and the server. `sh run.sh --help` says how.
+#
+# Ctrl-C, TERM or a closed terminal stop all of it, with exit status 0. A part that dies is started again; one that dies
+# three times in ten seconds ends the run with status 1. A wrong option is status 2.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")"
+
+EMULATOR=tdengine_emulator
+PRODUCER=producer.py
+SERVER=perspective_server.py
+
+# Runs Python with the arguments that follow as the leader of a process group, so that a part can be ended together with
+# all that it started. Where Linux can, it also gets TERM when this script is killed outright.
+LEAD_A_GROUP='
+import ctypes, os, sys
+os.setpgrp()
+if sys.platform == "linux":
+    PR_SET_PDEATHSIG, SIGTERM = 1, 15
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGTERM)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+'
+
+usage() {
+    cat <<END
+usage: sh run.sh [--no-producer]
+
+Starts the producer and the dashboard's server, and TDengine's emulator where no TDengine answers on this machine.
+  --no-producer   only show what others write
+Settings are environment variables, such as TAOS_HOST, TAOS_PORT and PERSPECTIVE_PORT; README.md lists them.
+END
+}
+
+say() {
+    echo "run.sh: $1"
+}
+
+# Whether something accepts connections at host $1, port $2.
+answers() {
+    venv/bin/python -c 'import socket, sys; socket.create_connection(sys.argv[1:], 1)' "$1" "$2" 2>/dev/null
+}
+
+# Starts part $1. Its output goes on to ours, and to a file for the case that it dies.
+start() {
+    part=$1
+    [ -p "$state/$part.pipe" ] || mkfifo "$state/$part.pipe"
+    # tee ends when the part has ended and all is passed on, not before.
+    (trap '' HUP TERM && exec tee "$state/$part.output" <"$state/$part.pipe") &
+    echo $! >"$state/$part.tee"
+    [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$TAOS_PORT"
+    venv/bin/python -S -c "$LEAD_A_GROUP" "$@" </dev/null >"$state/$part.pipe" 2>&1 &
+    echo $! >"$state/$part.pid"
+}
+
+# Whether part $1 runs; sets pid.
+runs() {
+    read -r pid <"$state/$1.pid" && kill -0 "$pid" 2>/dev/null
+}
+
+# Ends what is left of part $1 and waits until its output is passed on.
+clear_away() {
+    read -r pid <"$state/$1.pid"
+    kill -s KILL -- "-$pid" "$pid" 2>/dev/null || :
+    read -r tee <"$state/$1.tee"
+    wait "$tee" || :
+}
+
+# Starts part $1, which has died, again; ends the run if it died three times in ten seconds.
+revive() {
+    status=0
+    wait "$pid" || status=$?
+    clear_away "$1"
+    now=$(date +%s)
+    echo "$now" >>"$state/$1.deaths"
+    deaths=$(tail -n 3 "$state/$1.deaths")
+    # shellcheck disable=SC2086 # one word for each death
+    set -- "$1" $deaths
+    if [ $# = 4 ] && [ $((now - $2)) -le 10 ]; then
+        say "$1 died three times in ten seconds, the last time with status $status and these last lines:" >&2
+        tail -n 10 "$state/$1.output" >&2
+        exit 1
+    fi
+    say "$1 died with status $status; starting it again" >&2
+    start "$1"
+}
+
+# Stops the parts given: TERM, and KILL after five seconds.
+stop() {
+    for part; do
+        ! runs "$part" || kill -s TERM "$pid" 2>/dev/null || :
+    done
+    tries=0
+    for part; do
+        while runs "$part" && [ $tries -lt 50 ]; do
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+        clear_away "$part"
+    done
+}
+
+# Stops everything, the emulator last: the others could only complain that it is gone.
+finish() {
+    set +e
+    trap '' INT TERM HUP PIPE
+    # shellcheck disable=SC2086 # none, one or two words
+    stop $parts
+    [ -z "$emulator" ] || stop $EMULATOR
+    rm -rf "$state"
+}
+
+# Whether someone sits at a terminal of a desktop.
+on_a_desktop() {
+    [ -t 1 ] && { [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || [ "$(uname)" = Darwin ]; }
+}
+
+wanted="$SERVER $PRODUCER"
+for argument; do
+    case $argument in
+        --no-producer) wanted=$SERVER ;;
+        -h | --help) usage && exit ;;
+        *)
+            say "no such option: $argument (sh run.sh --help says which there are)" >&2
+            exit 2
+            ;;
+    esac
+done
+
+TAOS_HOST=${TAOS_HOST:-localhost}
+TAOS_PORT=${TAOS_PORT:-6041}
+PERSPECTIVE_PORT=${PERSPECTIVE_PORT:-8080}
+export TAOS_HOST TAOS_PORT PERSPECTIVE_PORT
+export PYTHONUNBUFFERED=1
+
+case ${PERSPECTIVE_HOST:-} in
+    '' | 127.0.0.1 | 0.0.0.0 | ::) host=localhost ;;
+    *) host=$PERSPECTIVE_HOST ;;
+esac
+dashboard=http://$host:$PERSPECTIVE_PORT/
+static_page=http://localhost:8081/prsp-viewer.html
+[ "$host:$PERSPECTIVE_PORT" = localhost:8080 ] || static_page="$static_page?server=$host:$PERSPECTIVE_PORT"
+
+# A signal only leaves a note, so that it cannot fall between the start of a part and the note of its process id.
+stopping=
+trap 'stopping=yes' INT TERM HUP PIPE
+
+sh install.sh
+
+emulator=
+parts=
+state=$(mktemp -d)
+trap finish EXIT
+
+case $TAOS_HOST in
+    localhost | 127.0.0.1 | ::1) answers "$TAOS_HOST" "$TAOS_PORT" || emulator=$EMULATOR ;;
+esac
+if [ -n "$emulator" ]; then
+    say "no TDengine on $TAOS_HOST:$TAOS_PORT: starting the emulator there (a stand-in, not TDengine)"
+    start $EMULATOR
+    # The emulator listens on 127.0.0.1 alone.
+    [ "$TAOS_HOST" != ::1 ] || TAOS_HOST=127.0.0.1
+else
+    say "using the TDengine on $TAOS_HOST:$TAOS_PORT"
+fi
+for part in $wanted; do
+    start "$part"
+    parts="$parts $part"
+done
+say "the dashboard is at $dashboard"
+say "or serve the page yourself: python -m http.server 8081, and open $static_page"
+
+to_open=
+! on_a_desktop || to_open=$dashboard
+while [ -z "$stopping" ]; do
+    sleep 1 || :
+    for part in $emulator $parts; do
+        [ -n "$stopping" ] || runs "$part" || revive "$part"
+    done
+    if [ -n "$to_open" ] && answers "$host" "$PERSPECTIVE_PORT"; then
+        venv/bin/python -m webbrowser "$to_open" </dev/null >/dev/null 2>&1 &
+        to_open=
+    fi
+done
