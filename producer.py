@@ -1,0 +1,358 @@
+"""Writes random smart-meter readings into TDengine: ten meters, one prepared batch an interval.
+
+`main` makes the readings and keeps the beat; a child process (`write_batches`) owns the connection to
+TDengine and writes them. A batch counts once TDengine has taken all of it. Until then `main` keeps it, so
+that a lost connection, a restart of TDengine or a hung call costs time but no row: the batch is sent again
+with the same timestamps, and TDengine overwrites a row of the same meter and timestamp by itself.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import taosws
+
+from tdengine_connection import (
+    OutOfReach,
+    Refused,
+    TDengine,
+    TDengineError,
+    connect,
+    explain,
+    quote_name,
+    server_version,
+    start_child,
+    watchdog,
+    whole_number,
+)
+
+TAOS_HOST = os.environ.get("TAOS_HOST") or "localhost"
+TAOS_PORT = whole_number("TAOS_PORT", 6041, 1, 65535)
+TAOS_USER = os.environ.get("TAOS_USER") or "root"
+TAOS_PASSWORD = os.environ.get("TAOS_PASSWORD") or "taosdata"
+TAOS_DATABASE = os.environ.get("TAOS_DATABASE") or "power"
+TAOS_TABLENAME = os.environ.get("TAOS_TABLENAME") or "meters"
+
+LOCATIONS = [
+    "San Francisco",
+    "Los Angeles",
+    "San Diego",
+    "San Jose",
+    "Palo Alto",
+    "Campbell",
+    "Mountain View",
+    "Sunnyvale",
+    "Santa Clara",
+    "Cupertino",
+]  # meter d_bind_<i> stands at LOCATIONS[i] and is of group i
+
+COLUMNS = {"ts": "TIMESTAMP", "current": "FLOAT", "voltage": "INT", "phase": "FLOAT"}
+TAGS = {"groupid": "INT", "location": "BINARY(16)"}
+
+PATIENCE = 10  # seconds to wait for a TDengine that has not answered yet
+RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
+
+# One meter's share of a batch: its number, and equally long columns ts (ms since 1970), current (A),
+# voltage (V) and phase (°).
+MeterRows = tuple[int, list[int], list[float], list[int], list[float]]
+
+
+def create_database(connection: taosws.Connection, tdengine: TDengine) -> None:
+    """Create the database unless it exists, and use it."""
+    connection.execute(f"CREATE DATABASE IF NOT EXISTS {quote_name(tdengine.database)}")
+    connection.execute(f"USE {quote_name(tdengine.database)}")
+
+
+def create_table(connection: taosws.Connection, tdengine: TDengine, reset: bool) -> None:
+    """Create the supertable unless it exists; with `reset`, drop what is there first.
+
+    Raises Refused where a table of that name has other columns: its data is somebody's.
+    """
+    if reset:
+        connection.execute(f"DROP TABLE IF EXISTS {tdengine.table_sql}")
+    columns, tags = (
+        ", ".join(f"{quote_name(name)} {kind}" for name, kind in names.items()) for names in (COLUMNS, TAGS)
+    )
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {tdengine.table_sql} ({columns}) TAGS ({tags})")
+    found = [row[0] for row in connection.query(f"DESCRIBE {tdengine.table_sql}")]
+    if found != [*COLUMNS, *TAGS]:
+        raise Refused(
+            f"{tdengine.database}.{tdengine.table} exists with other columns ({', '.join(found)}): choose "
+            "another TAOS_TABLENAME, or --reset to drop that table and its data"
+        )
+
+
+def last_timestamp(connection: taosws.Connection, tdengine: TDengine) -> int:
+    """The newest timestamp (ms) in the table, 0 if it is empty."""
+    rows = list(connection.query(f"SELECT CAST(LAST(ts) AS BIGINT) FROM {tdengine.table_sql}"))
+    return rows[0][0] or 0 if rows else 0
+
+
+def gen_data(rows: int, start: int, span: int) -> list[MeterRows]:
+    """`rows` random readings of the ten meters with timestamps from `start` to before `start + span` (ms).
+
+    Each meter's timestamps are evenly spread, and unique if `span` has a millisecond for each of its rows.
+    """
+    multiplier = random.random() * random.randint(1, 50)
+    batch = []
+    meters = len(LOCATIONS)
+    for meter in range(min(meters, rows)):
+        count = len(range(meter, rows, meters))
+        offset = start * meters + meter * span // count
+        step = span * meters // count
+        batch.append(
+            (
+                meter,
+                [(offset + row * step) // meters for row in range(count)],
+                [random.uniform(0, 75) + random.randrange(10) * multiplier for _ in range(count)],
+                [random.randint(200, 225) for _ in range(count)],
+                [random.uniform(0, 105) + random.randint(1, 3) * multiplier for _ in range(count)],
+            )
+        )
+    return batch
+
+
+def prepare(connection: taosws.Connection, tdengine: TDengine) -> taosws.TaosStmt2:
+    """The statement that every batch is bound to."""
+    statement = connection.stmt2_statement()
+    statement.prepare(
+        f"INSERT INTO ? USING {quote_name(tdengine.table)} (groupid, location) "
+        "TAGS (?, ?) VALUES (?, ?, ?, ?)"
+    )
+    return statement
+
+
+def insert_data(statement: taosws.TaosStmt2, batch: list[MeterRows]) -> int:
+    """Write a batch, all meters in one bind, and return the number of rows that TDengine took."""
+    statement.bind(
+        [
+            taosws.stmt2_bind_param_view(
+                f"d_bind_{meter}",
+                [taosws.int_to_tag(meter), taosws.varchar_to_tag(LOCATIONS[meter])],
+                [
+                    taosws.millis_timestamps_to_column(timestamps),
+                    taosws.floats_to_column(current),
+                    taosws.ints_to_column(voltage),
+                    taosws.floats_to_column(phase),
+                ],
+            )
+            for meter, timestamps, current, voltage, phase in batch
+        ]
+    )
+    return statement.execute()
+
+
+def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
+    """The child process: connect, tell the newest timestamp there is, then write each batch that arrives.
+
+    Answers the pipe with ("ready", newest timestamp in ms), ("written", rows) or, as its last word, with
+    ("failed", error).
+    """
+    try:
+        try:
+            connection, _ = connect(tdengine)
+            with watchdog():
+                create_database(connection, tdengine)
+                create_table(connection, tdengine, reset)
+                newest = last_timestamp(connection, tdengine)
+                statement = prepare(connection, tdengine)
+            pipe.send(("ready", newest))
+            while True:
+                batch = pipe.recv()
+                with watchdog():
+                    written = insert_data(statement, batch)
+                pipe.send(("written", written))
+        except taosws.Error as error:
+            raise explain(tdengine, error) from None
+    except TDengineError as error:
+        pipe.send(("failed", error))
+    except (EOFError, BrokenPipeError):
+        pass  # the parent has ended
+
+
+class Writer:
+    """The child process as `main` sees it: started when needed, gone after any failure."""
+
+    def __init__(self, tdengine: TDengine, reset: bool):
+        self.tdengine = tdengine
+        self.reset = reset
+        self.process = None
+
+    def start(self) -> int:
+        """Start the child; returns the newest timestamp (ms) in the table. Raises TDengineError."""
+        server_version(self.tdengine)  # spares a process for each attempt while nothing answers
+        self.process, self.pipe = start_child(write_batches, self.tdengine, self.reset)
+        newest = self.answer()
+        self.reset = False
+        return newest
+
+    def write(self, batch: list[MeterRows]) -> int:
+        """Rows that TDengine took. Raises TDengineError."""
+        with contextlib.suppress(BrokenPipeError):  # then its last word says why
+            self.pipe.send(batch)
+        return self.answer()
+
+    def answer(self) -> int:
+        try:
+            kind, value = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            kind, value = "failed", OutOfReach(f"TDengine at {self.tdengine.url} hangs")
+        if kind == "failed":
+            self.stop()
+            raise value
+        return value
+
+    def stop(self) -> None:
+        """Kill the child, whatever it is in."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.process = None
+
+
+class Stop(BaseException):
+    """SIGINT or SIGTERM."""
+
+
+def raise_stop(number: int, frame: object) -> None:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    raise Stop
+
+
+def report(line: str) -> None:
+    """Log one line on standard error, on a line of its own also where the progress is shown."""
+    print(("\r\x1b[K" if sys.stderr.isatty() else "") + line, file=sys.stderr, flush=True)
+
+
+def reach(writer: Writer) -> int:
+    """Start the writer, within PATIENCE seconds; returns the newest timestamp (ms) in the table.
+
+    Raises OutOfReach when TDengine has not answered by then, and Refused at once.
+    """
+    deadline = time.monotonic() + PATIENCE
+    told = False
+    while True:
+        try:
+            return writer.start()
+        except OutOfReach as error:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                report(f"producer: {error} Trying for {PATIENCE} s.")
+                told = True
+            time.sleep(RETRY_DELAY)
+
+
+def write_until_taken(writer: Writer, batch: list[MeterRows]) -> int:
+    """Write the batch, again and again until TDengine has taken it; returns its number of rows."""
+    told = None
+    while True:
+        try:
+            if writer.process is None:
+                writer.start()
+            written = writer.write(batch)
+        except TDengineError as error:
+            if str(error) != told:
+                told = str(error)
+                report(f"producer: {told}; keeping the batch to send it again")
+            time.sleep(RETRY_DELAY)
+        else:
+            if told:
+                report("producer: writing again")
+            return written
+
+
+def show_progress(written: int, seconds: float) -> None:
+    """One line on a terminal, none anywhere else."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{written:,} rows, {written / max(seconds, 0.001):,.0f} rows/s", end="", flush=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Write random smart-meter readings into TDengine, for ever or --count times.",
+        epilog="TDengine is where TAOS_HOST, TAOS_PORT, TAOS_USER and TAOS_PASSWORD say (localhost, 6041, "
+        "root, taosdata); the supertable is TAOS_DATABASE.TAOS_TABLENAME (power.meters).",
+    )
+
+    def number(lowest: int, highest: int) -> Callable[[str], int]:
+        def parse(text: str) -> int:
+            if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:
+                raise argparse.ArgumentTypeError(
+                    f"must be a whole number from {lowest} to {highest}, not {text!r}"
+                )
+            return int(text)
+
+        return parse
+
+    parser.add_argument(
+        "--interval",
+        metavar="MS",
+        type=number(0, 86_400_000),
+        default=300,
+        help="ms from batch to batch (default 300); 0 writes as fast as it can",
+    )
+    parser.add_argument(
+        "--rows",
+        metavar="N",
+        type=number(1, 1_000_000),
+        default=300,
+        help="rows a batch over all ten meters (default 300)",
+    )
+    parser.add_argument(
+        "--count", metavar="BATCHES", type=number(1, 10**9), help="end after so many batches (default: never)"
+    )
+    parser.add_argument("--reset", action="store_true", help="drop the table and its data first")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, raise_stop)
+    writer = Writer(tdengine, arguments.reset)
+    began = time.monotonic()
+    written = batches = 0
+    status = 0
+    try:
+        next_timestamp = reach(writer) + 1
+        began = beat = time.monotonic()
+        # A batch needs a millisecond for each row of a meter: at more than 10,000 rows/s the timestamps run
+        # ahead of the clock rather than overwrite each other.
+        span = max(arguments.interval, -(-arguments.rows // len(LOCATIONS)))
+        while batches != arguments.count:
+            lateness = time.monotonic() - beat
+            start = int((time.time() - lateness) * 1000) - span
+            start = max(start, next_timestamp)
+            batch = gen_data(arguments.rows, start, span)
+            next_timestamp = start + span
+            written += write_until_taken(writer, batch)
+            batches += 1
+            show_progress(written, time.monotonic() - began)
+            # The next beat counts from the last one; beats missed during an outage are left out.
+            beat = max(beat + arguments.interval / 1000, time.monotonic())
+            time.sleep(max(0.0, beat - time.monotonic()))
+    except TDengineError as error:
+        report(f"producer: {error}")
+        status = 1
+    except Stop:
+        pass
+    writer.stop()
+    seconds = time.monotonic() - began
+    if sys.stdout.isatty():
+        print("\r\x1b[K", end="")
+    print(f"wrote {written} rows in {seconds:.1f} s ({written / max(seconds, 0.001):.0f} rows/s)", flush=True)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
