@@ -110,9 +110,15 @@ finish() {
     rm -rf "$state"
 }
 
-# Whether someone sits at a terminal of a desktop.
-on_a_desktop() {
-    [ -t 1 ] && { [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || [ "$(uname)" = Darwin ]; }
+# Prints what opens a browser, where someone sits at the terminal of a desktop.
+find_opener() {
+    if [ ! -t 2 ]; then
+        :
+    elif [ "$(uname)" = Darwin ]; then
+        echo open
+    elif [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
+        command -v xdg-open || :
+    fi
 }
 
 wanted="$SERVER $PRODUCER"
@@ -170,15 +176,15 @@ done
 say "the dashboard is at $dashboard"
 say "or serve the page yourself: python -m http.server 8081, and open $static_page"
 
-to_open=
-! on_a_desktop || to_open=$dashboard
+opener=$(find_opener)
 while [ -z "$stopping" ]; do
     sleep 1 || :
     for part in $emulator $parts; do
         [ -n "$stopping" ] || runs "$part" || revive "$part"
     done
-    if [ -n "$to_open" ] && answers "$host" "$PERSPECTIVE_PORT"; then
-        venv/bin/python -m webbrowser "$to_open" </dev/null >/dev/null 2>&1 &
-        to_open=
+    if [ -n "$opener" ] && answers "$host" "$PERSPECTIVE_PORT"; then
+        # A browser that it starts stays when the terminal closes.
+        (trap '' HUP && exec "$opener" "$dashboard") </dev/null >/dev/null 2>&1 &
+        opener=
     fi
 done
