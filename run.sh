@@ -41,13 +41,23 @@ answers() {
     venv/bin/python -c 'import socket, sys; socket.create_connection(sys.argv[1:], 1)' "$1" "$2" 2>/dev/null
 }
 
-# Starts part $1. Its output goes on to ours, and to a file for the case that it dies.
+# Passes a part's output on, and keeps it in file $1 for the case that the part dies. Whole lines, so that those of
+# several parts do not mix; to the end, whatever signal comes.
+pass_on() {
+    trap '' HUP TERM
+    : >"$1"
+    while IFS= read -r line || [ -n "$line" ]; do
+        printf '%s\n' "$line" >>"$1"
+        printf '%s\n' "$line" || :
+    done
+}
+
+# Starts part $1.
 start() {
     part=$1
     [ -p "$state/$part.pipe" ] || mkfifo "$state/$part.pipe"
-    # tee ends when the part has ended and all is passed on, not before.
-    (trap '' HUP TERM && exec tee "$state/$part.output" <"$state/$part.pipe") &
-    echo $! >"$state/$part.tee"
+    pass_on "$state/$part.output" <"$state/$part.pipe" &
+    echo $! >"$state/$part.listener"
     [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$TAOS_PORT"
     venv/bin/python -S -c "$LEAD_A_GROUP" "$@" </dev/null >"$state/$part.pipe" 2>&1 &
     echo $! >"$state/$part.pid"
@@ -62,8 +72,8 @@ runs() {
 clear_away() {
     read -r pid <"$state/$1.pid"
     kill -s KILL -- "-$pid" "$pid" 2>/dev/null || :
-    read -r tee <"$state/$1.tee"
-    wait "$tee" || :
+    read -r listener <"$state/$1.listener"
+    wait "$listener" || :
 }
 
 # Starts part $1, which has died, again; ends the run if it died three times in ten seconds.
@@ -77,8 +87,7 @@ revive() {
     # shellcheck disable=SC2086 # one word for each death
     set -- "$1" $deaths
     if [ $# = 4 ] && [ $((now - $2)) -le 10 ]; then
-        say "$1 died three times in ten seconds, the last time with status $status and these last lines:" >&2
-        tail -n 10 "$state/$1.output" >&2
+        given_up=$1
         exit 1
     fi
     say "$1 died with status $status; starting it again" >&2
@@ -107,6 +116,10 @@ finish() {
     # shellcheck disable=SC2086 # none, one or two words
     stop $parts
     [ -z "$emulator" ] || stop $EMULATOR
+    if [ -n "$given_up" ]; then
+        say "$given_up died three times in ten seconds, the last time with status $status and these last lines:" >&2
+        tail -n 10 "$state/$given_up.output" >&2
+    fi
     rm -rf "$state"
 }
 
@@ -155,6 +168,7 @@ sh install.sh
 
 emulator=
 parts=
+given_up=
 state=$(mktemp -d)
 trap finish EXIT
 
