@@ -1,6 +1,7 @@
-"""The emulator's connections: taosAdapter's WebSocket and REST, as taosws and taosrest speak them, over a Store."""
+"""The emulator's connections: taosAdapter's WebSocket and REST, as taosws and taosrest speak them."""
 
 import base64
+import binascii
 import json
 import logging
 import struct
@@ -8,6 +9,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import tornado.web
@@ -28,9 +30,31 @@ from tdengine_emulator.store import (
 )
 
 USERS = {"root": "taosdata"}
-LOGIN_TOKEN = "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"
+LOGIN_TOKEN = (
+    "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"  # TDengine's for root, taosdata
+)
 ROWS_PER_BLOCK = 3072
 MAX_MESSAGE = 100 * 1024 * 1024
+ADAPTER_ERROR = 0xFFFF
+TABLE_MISSING = 0x2603
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
+
+logging.getLogger("tornado.general").setLevel(logging.ERROR)
+
+
+def make_app(store: Store) -> tornado.web.Application:
+    settings = {"store": store}
+    return tornado.web.Application(
+        [
+            ("/ws", Socket, settings),
+            ("/rest/sql", Sql, settings),
+            ("/rest/sql/([^/]+)", Sql, settings),
+            ("/rest/login/([^/]+)/([^/]+)", Login, settings),
+            ("/-/ping", Ping),
+        ],
+        websocket_max_message_size=MAX_MESSAGE,
+        log_function=lambda handler: None,
+    )
 
 
 def log_in(user: str, password: str) -> None:
@@ -41,44 +65,42 @@ def log_in(user: str, password: str) -> None:
 
 
 class Prepared:
-    """A prepared statement, version 1 or 2: its text, and the tables (a SELECT: the parameters) bound so far."""
+    """A prepared statement, version 1 or 2: its text, and the tables (a SELECT: the parameters) bound so far.
+
+    As in TDengine, one that has failed goes on failing; the client prepares a new one.
+    """
 
     def __init__(self, store: Store, text: str, database: str | None):
         self.store, self.text, self.database = store, text, database
         self.is_insert = text.lstrip()[:6].lower() == "insert"
-        self.inserts: list[Insert] = []
-        self.table, self.tags = "", []
+        self.table = ""
+        self.tags: list[Any] = []
         self.bound: list[tuple[Target, wire.BoundTable]] = []
         self.result: Result | None = None
-        if self.is_insert:
-            statement = Statement(store, text, database)
-            statement.at = 1
-            self.inserts = statement.inserts()
+        self.failure: TaosError | None = None
 
-    def bind_rows(self, columns: list[tuple[wire.Type, list[Any]]]) -> None:
-        """Version 1: rows for the table and with the tags that were set before."""
-        tags = []
-        if self.inserts and self.inserts[0].target.supertable:
-            target = replace(self.inserts[0].target, table=TableName(self.table, self.database))
-            located = self.store.locate(target)
-            tags = [
-                (wire.TYPES[tag.type], [self.store.converted(value, tag, located.database)])
-                for tag, value in zip(located.tags, self.tags, strict=False)
-            ]
-        self.bind([wire.BoundTable(self.table, tags, columns)])
+    def insert(self) -> Insert:
+        statement = Statement(self.store, self.text, self.database)
+        statement.at = 1
+        try:
+            (insert,) = statement.inserts()
+        except (TaosError, ValueError):
+            raise TaosError(0x0216, "Syntax error in SQL") from None
+        return insert
 
     def fields(self) -> list[dict[str, Any]] | None:
-        """What an INSERT's parameters stand for, in their order."""
+        """What an INSERT's parameters stand for, in their order; None for a SELECT."""
         if not self.is_insert:
+            if "?" not in self.text:
+                raise TaosError(0x2600, "syntax error near")
             return None
-        (insert,) = self.inserts
-        if not insert.target.table.name and insert.target.supertable is None:
-            return None
-        located = self.store.locate(insert.target)
+        try:
+            insert, located = self.located("")
+        except TaosError as error:
+            code = 0x022B if error.code == TABLE_MISSING else error.code
+            raise TaosError(code, error.message.partition(":")[0]) from None
         precision = PRECISIONS[located.database.precision][0]
-        fields = []
-        if not insert.target.table.name:
-            fields.append(bound_field("tbname", wire.TYPES["VARCHAR"], 271, 4))
+        fields = [] if insert.target.table.name else [bound_field("tbname", wire.TYPES["VARCHAR"], 271, 4)]
         for kind, columns, values in ((2, located.tags, insert.tags), (1, located.columns, insert.rows[0])):
             for column, value in zip(columns, values, strict=False):
                 if isinstance(value, Parameter):
@@ -87,98 +109,171 @@ class Prepared:
                     fields.append(bound_field(column.name, field.type, field.block_bytes, kind, of_time))
         return fields
 
+    def located(self, name: str) -> tuple[Insert, Located]:
+        """The INSERT, and where the table of that name is, if its own is a parameter."""
+        insert = self.insert()
+        if not insert.target.table.name:
+            insert.target = replace(insert.target, table=TableName(name, insert.target.table.database))
+        return insert, self.store.locate(insert.target)
+
     def bind(self, tables: list[wire.BoundTable]) -> None:
         """Keep the tables for `execute`; raises TaosError where they do not fit."""
-        if not self.is_insert:
-            self.bound = [(Target(TableName("", None)), table) for table in tables]
-            return
-        (insert,) = self.inserts
+        if self.failure:
+            raise self.failure
+        insert = self.insert() if self.is_insert else Insert(Target(TableName("", None)), [], [])
         for table in tables:
             target = insert.target
-            if not target.table.name:
-                if not table.name:
-                    raise TaosError(0x022B, "Stmt table name not set correctly")
-                target = replace(target, table=TableName(table.name, target.table.database))
+            if self.is_insert and not target.table.name:
+                target = replace(target, table=TableName(table.name or "", target.table.database))
             try:
-                located = self.store.locate(target)
+                if self.is_insert:
+                    check(self.store.locate(target), table)
             except TaosError as error:
-                raise TaosError(0x022B, error.message) from None
-            check(located, table)
+                if error.code != TABLE_MISSING:  # a table that is gone shows when it comes to execute
+                    self.failure = error
+                    raise
             self.bound.append((target, table))
+
+    def bind_rows(self, columns: list[tuple[wire.Type, list[Any]]]) -> None:
+        """Version 1: rows for the table, with the tags, that were set before."""
+        _, located = self.located(self.table)
+        tags = [
+            (wire.TYPES[tag.type], [self.store.converted(value, tag, located.database)])
+            for tag, value in zip(located.tags, self.tags, strict=False)
+        ]
+        self.bind([wire.BoundTable(self.table, tags, columns)])
 
     def execute(self) -> int:
         """Do it with what is bound; returns the number of affected rows."""
+        if self.failure:
+            raise self.failure
         bound, self.bound = self.bound, []
-        if not bound and self.is_insert:
-            raise TaosError(0x0236, "bind number out of range or not match")
         if not self.is_insert:
             parameters = [values[0] for _, table in bound for _, values in table.columns]
-            self.result = Statement(self.store, self.text, self.database, parameters).run()
-            self.result.rows = iter(list(self.result.rows))
+            self.result = execute(self.store, self.text, self.database, parameters)
+            self.result.rows = list(self.result.rows)
             return 0
-        with self.store.transaction():
-            return sum(
-                self.store.upsert(
-                    self.store.locate(target),
-                    [values[0] for _, values in table.tags],
-                    [values for _, values in table.columns],
+        if not bound:
+            raise TaosError(0x022A, "Stmt API usage error")
+        try:
+            with self.store.transaction():
+                return sum(
+                    self.store.upsert(
+                        self.store.locate(target),
+                        [values[0] for _, values in table.tags],
+                        [values for _, values in table.columns],
+                    )
+                    for target, table in bound
                 )
-                for target, table in bound
-            )
+        except TaosError:
+            self.failure = TaosError(0x0117, "Invalid pointer")
+            raise
 
 
 def bound_field(name: str, type_: wire.Type, size: int, kind: int, precision: int = 0) -> dict[str, Any]:
-    return {
-        "name": name,
-        "field_type": type_.number,
-        "precision": precision,
-        "scale": 0,
-        "bytes": size,
-        "bind_type": kind,
-    }
+    about = {"name": name, "field_type": type_.number, "precision": precision, "scale": 0}
+    return about | {"bytes": size, "bind_type": kind}
 
 
 def check(located: Located, table: wire.BoundTable) -> None:
     """Raise TaosError where the bound tags and columns are not those of the table."""
     if len(table.columns) != len(located.columns) or len(table.tags) != len(located.tags):
+        raise TaosError(ADAPTER_ERROR, "stmt column count not match")
+    rows = len(table.columns[0][1])
+    if not rows:
         raise TaosError(0x0236, "bind number out of range or not match")
     for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
-        if wire.TYPES[tag.type] != type_:
+        if wire.TYPES[tag.type] != type_ or len(values) != 1:
             raise TaosError(0x0200, "column type mis-match with buffer type")
-        if not type_.code and too_long(values[0], tag):
-            raise TaosError(0x0200, "tag length is too big")
+        if too_long(values[0], tag):
+            if tag.type == "VARCHAR":
+                raise TaosError(0x0200, "tag length is too big")
+            raise TaosError(0x2653, "Value too long for column/tag")
     for column, (type_, values) in zip(located.columns, table.columns, strict=True):
-        if len(values) != len(table.columns[0][1]):
+        if len(values) != rows:
             raise TaosError(0x0200, "row number in each bind param should be the same")
         if wire.TYPES[column.type] != type_:
             raise TaosError(0x0200, "column type mis-match with buffer type")
         if not type_.code and any(too_long(value, column) for value in values):
-            raise TaosError(0x0200, "column length is too big")
+            raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
     if None in table.columns[0][1]:
         raise TaosError(0x267B, "Primary key column should not be null")
 
 
 class Socket(tornado.websocket.WebSocketHandler):
-    """One client: its user, its database, its prepared statements and its unread results."""
+    """One client: its user, its database, its prepared statements and its unread results.
+
+    Actions are the methods do_…, called with the message's arguments; what they return goes into the answer, and
+    where they return None there is none.
+    """
 
     def initialize(self, store: Store) -> None:
         self.store = store
         self.user: str | None = None
         self.database: str | None = None
-        self.numbers = 0
-        self.statement_numbers = 0
+        self.result_numbers = self.statement_numbers = 0
         self.prepared: dict[int, Prepared | None] = {}
         self.results: dict[int, deque[bytes]] = {}
 
     def on_message(self, message: str | bytes) -> None:
         self.started = time.perf_counter_ns()
+        if isinstance(message, str):
+            self.on_text(message)
+        elif len(message) < wire.HEAD:
+            self.close(1002, "message length is too short")
+        else:
+            self.on_frame(message)
+
+    def on_text(self, message: str) -> None:
         try:
-            if isinstance(message, bytes):
-                self.on_frame(wire.parse_frame(message))
+            content = json.loads(message)
+            action, arguments = content.get("action", ""), content.get("args") or {}
+            request = arguments.get("req_id", 0)
+            if not isinstance(action, str) or not isinstance(request, int):
+                raise ValueError("no action")
+        except (ValueError, AttributeError, RecursionError):
+            self.answer("", 0, code=ADAPTER_ERROR, message="unmarshal request error")
+            return
+        do = getattr(self, f"do_{action}", None)
+        try:
+            if self.user is None and action not in ("version", "conn"):
+                raise TaosError(ADAPTER_ERROR, "server not connected" if action else "request no action")
+            if do is None:
+                raise TaosError(ADAPTER_ERROR, f"unknown action {action}")
+            reply = do(**{name: value for name, value in arguments.items() if name != "req_id"})
+        except TaosError as error:
+            statement = {"stmt_id": arguments["stmt_id"]} if "stmt_id" in arguments else {}
+            self.answer(action, request, code=error.code, message=error.message, **statement)
+        except MALFORMED:
+            self.answer(action, request, code=ADAPTER_ERROR, message=f"unmarshal {action} request error")
+        else:
+            if reply is not None:
+                self.answer(action, request, **reply)
+
+    def on_frame(self, message: bytes) -> None:
+        request, subject, number = wire.parse_head(message)
+        action, do = {
+            wire.QUERY: ("binary_query", self.query),
+            wire.FETCH: ("fetch_raw_block", self.fetch),
+            wire.BIND: ("bind", self.bind),
+            wire.BIND2: ("stmt2_bind", self.bind2),
+        }.get(number, ("unknown", None))
+        try:
+            if self.user is None:
+                raise TaosError(ADAPTER_ERROR, "server not connected")
+            if do is None:
+                raise TaosError(ADAPTER_ERROR, f"unknown binary action {number}")
+            reply = do(request, subject, message)
+        except TaosError as error:
+            statement = {"stmt_id": subject} if number in (wire.BIND, wire.BIND2) else {}
+            self.answer(action, request, code=error.code, message=error.message, **statement)
+        except MALFORMED as error:
+            self.answer(action, request, code=ADAPTER_ERROR, message=f"malformed message: {error}")
+        else:
+            if isinstance(reply, bytes):
+                self.write_message(reply, binary=True)
             else:
-                self.on_action(json.loads(message))
-        except (ValueError, KeyError, TypeError, AttributeError, struct.error):
-            self.close(1002, "not understood")
+                self.answer(action, request, **reply)
 
     def timing(self) -> int:
         return time.perf_counter_ns() - self.started
@@ -187,83 +282,47 @@ class Socket(tornado.websocket.WebSocketHandler):
         head = {"code": 0, "message": "", "action": action, "req_id": request, "timing": self.timing()}
         self.write_message(json.dumps(head | more))
 
-    def on_action(self, message: dict[str, Any]) -> None:
-        action, arguments = message["action"], message.get("args") or {}
-        request = arguments.get("req_id", 0)
-        handler = getattr(self, f"do_{action}", None)
-        try:
-            if handler is None:
-                raise TaosError(0xFFFF, f"unknown action {action}")
-            if self.user is None and action not in ("version", "conn"):
-                raise TaosError(0xFFFF, "server not connected")
-            reply = handler(**{name: value for name, value in arguments.items() if name != "req_id"})
-        except TaosError as error:
-            more = {"stmt_id": arguments["stmt_id"]} if "stmt_id" in arguments else {}
-            self.answer(action, request, code=error.code, message=error.message, **more)
-            return
-        if reply is not None:
-            self.answer(action, request, **reply)
-
-    def on_frame(self, frame: wire.Query | wire.Fetch | wire.Bind | wire.Bind2) -> None:
-        if isinstance(frame, wire.Fetch):
-            self.fetch(frame)
-            return
-        action = {wire.Query: "binary_query", wire.Bind: "bind", wire.Bind2: "stmt2_bind"}[type(frame)]
-        try:
-            if self.user is None:
-                raise TaosError(0xFFFF, "server not connected")
-            reply = {wire.Query: self.query, wire.Bind: self.bind, wire.Bind2: self.bind2}[type(frame)](frame)
-        except TaosError as error:
-            more = {"stmt_id": frame.statement} if not isinstance(frame, wire.Query) else {}
-            self.answer(action, frame.request, code=error.code, message=error.message, **more)
-            return
-        self.answer(action, frame.request, **reply)
-
-    # Queries
-
-    def query(self, frame: wire.Query) -> dict[str, Any]:
-        result = execute(self.store, frame.sql, self.database)
-        if result.use:
-            self.database = result.use
-        return {
-            "id": self.keep(result),
-            "is_update": result.fields is None,
-            "affected_rows": result.affected,
-        } | (described(result))
-
-    def keep(self, result: Result) -> int:
-        """Pack the result's rows for the fetches to come; returns the result's id, 0 without rows."""
-        if result.fields is None:
-            return 0
-        self.numbers += 1
-        rows = list(result.rows)
-        self.results[self.numbers] = deque(
-            wire.encode_block(result.fields, rows[at : at + ROWS_PER_BLOCK])
-            for at in range(0, len(rows), ROWS_PER_BLOCK)
-        )
-        return self.numbers
-
-    def fetch(self, frame: wire.Fetch) -> None:
-        blocks = self.results.get(frame.result)
-        code, message = (0, "") if blocks is not None else (0xFFFF, "result is nil")
-        block = blocks.popleft() if blocks else None
-        reply = wire.encode_fetched(frame.request, frame.result, block, self.timing(), code, message)
-        self.write_message(reply, binary=True)
-
-    def do_free_result(self, id: int) -> None:
-        self.results.pop(id, None)
-
     # Connecting
 
     def do_version(self) -> dict[str, Any]:
         return {"version": VERSION}
 
     def do_conn(self, user: str, password: str, db: str = "", **_: Any) -> dict[str, Any]:
+        if self.user is not None:
+            raise TaosError(ADAPTER_ERROR, "duplicate connections")
         log_in(user, password)
-        if db and not self.store.has_database(db):
-            raise TaosError(0x0388, "Database not exist")
+        if db:
+            self.store.database(db)
         self.user, self.database = user, db or None
         return {"version": VERSION}
+
+    # Queries
+
+    def query(self, _request: int, _subject: int, message: bytes) -> dict[str, Any]:
+        result = execute(self.store, wire.parse_query(message), self.database)
+        self.database = result.use or self.database
+        head = {"id": self.keep(result), "is_update": result.fields is None, "affected_rows": result.affected}
+        return head | described(result)
+
+    def keep(self, result: Result) -> int:
+        """Pack the result's rows for the fetches to come; returns the result's number, 0 for an update."""
+        if result.fields is None:
+            return 0
+        self.result_numbers += 1
+        rows, blocks = iter(result.rows), deque()
+        while chunk := list(islice(rows, ROWS_PER_BLOCK)):
+            blocks.append(wire.encode_block(result.fields, chunk))
+        self.results[self.result_numbers] = blocks
+        return self.result_numbers
+
+    def fetch(self, request: int, number: int, _message: bytes) -> bytes:
+        if number not in self.results:
+            return wire.encode_fetched(request, number, None, self.timing(), ADAPTER_ERROR, "result is nil")
+        blocks = self.results[number]
+        return wire.encode_fetched(request, number, blocks.popleft() if blocks else None, self.timing())
+
+    def do_free_result(self, id: int) -> None:
+        self.results.pop(id, None)
 
     # Prepared statements: first what both versions have, then version 1, then version 2
 
@@ -275,13 +334,16 @@ class Socket(tornado.websocket.WebSocketHandler):
     do_stmt2_init = do_init
 
     def statement(self, number: int) -> Prepared:
-        if self.prepared.get(number) is None:
-            raise TaosError(0xFFFF, "stmt is nil")
-        return self.prepared[number]
+        prepared = self.prepared.get(number)
+        if prepared is None:
+            raise TaosError(ADAPTER_ERROR, "stmt is nil")
+        return prepared
 
     def do_prepare(self, stmt_id: int, sql: str) -> dict[str, Any]:
         if stmt_id not in self.prepared:
-            raise TaosError(0xFFFF, "stmt is nil")
+            raise TaosError(ADAPTER_ERROR, "stmt is nil")
+        if (before := self.prepared[stmt_id]) and before.failure:
+            raise before.failure
         prepared = self.prepared[stmt_id] = Prepared(self.store, sql, self.database)
         return {"stmt_id": stmt_id, "is_insert": prepared.is_insert}
 
@@ -290,25 +352,26 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     do_stmt2_exec = do_exec
 
-    def do_close(self, stmt_id: int) -> None:
-        self.prepared.pop(stmt_id, None)
-
     def do_set_table_name(self, stmt_id: int, name: str) -> dict[str, Any]:
-        self.statement(stmt_id).table = name
+        prepared = self.statement(stmt_id)
+        prepared.table = name
+        prepared.located(name)
         return {"stmt_id": stmt_id}
 
     def do_set_tags(self, stmt_id: int, tags: list[Any]) -> dict[str, Any]:
         self.statement(stmt_id).tags = tags
         return {"stmt_id": stmt_id}
 
-    def bind(self, frame: wire.Bind) -> dict[str, Any]:
-        prepared = self.statement(frame.statement)
-        prepared.bind_rows(frame.columns)
-        return {"stmt_id": frame.statement}
+    def bind(self, _request: int, stmt_id: int, message: bytes) -> dict[str, Any]:
+        self.statement(stmt_id).bind_rows(wire.parse_bind(message))
+        return {"stmt_id": stmt_id}
 
     def do_add_batch(self, stmt_id: int) -> dict[str, Any]:
         self.statement(stmt_id)
         return {"stmt_id": stmt_id}
+
+    def do_close(self, stmt_id: int) -> None:
+        self.prepared.pop(stmt_id, None)
 
     def do_stmt2_prepare(self, stmt_id: int, sql: str, get_fields: bool = False) -> dict[str, Any]:
         reply = self.do_prepare(stmt_id, sql)
@@ -317,15 +380,17 @@ class Socket(tornado.websocket.WebSocketHandler):
             reply |= {"fields": fields, "fields_count": sql.count("?") if fields is None else len(fields)}
         return reply
 
-    def bind2(self, frame: wire.Bind2) -> dict[str, Any]:
-        self.statement(frame.statement).bind(frame.tables)
-        return {"stmt_id": frame.statement}
+    def bind2(self, _request: int, stmt_id: int, message: bytes) -> dict[str, Any]:
+        self.statement(stmt_id).bind(wire.parse_bind2(message))
+        return {"stmt_id": stmt_id}
 
     def do_stmt2_result(self, stmt_id: int) -> dict[str, Any]:
         result = self.statement(stmt_id).result
         if result is None:
-            raise TaosError(0xFFFF, "result is nil")
-        return {"stmt_id": stmt_id, "id": self.keep(result)} | described(result)
+            raise TaosError(ADAPTER_ERROR, "result is nil")
+        about = described(result)
+        about["fields_lengths"] = result.fields and [column.block_bytes for column in result.fields]
+        return {"stmt_id": stmt_id, "id": self.keep(result)} | about
 
     def do_stmt2_close(self, stmt_id: int) -> dict[str, Any]:
         self.prepared.pop(stmt_id, None)
@@ -333,7 +398,7 @@ class Socket(tornado.websocket.WebSocketHandler):
 
 
 def described(result: Result) -> dict[str, Any]:
-    """A result's fields, as the answers to a query and to stmt2_result give them."""
+    """A result's fields as the answer to a query gives them."""
     fields = result.fields
     return {
         "fields_count": len(fields or ()),
@@ -377,79 +442,61 @@ class Login(RestHandler):
 
 class Sql(RestHandler):
     def post(self, database: str | None = None) -> None:
-        try:
-            user, password = self.credentials()
-        except ValueError:
+        if "Authorization" not in self.request.headers:
             self.fail(4357, "no auth info input", 401)
-            return
-        try:
-            log_in(user, password)
-            result = execute(self.store, self.request.body.decode(), database)
-        except TaosError as error:
-            self.fail(error.code, error.message)
-            return
+        elif not self.request.body:
+            self.fail(4358, "request is empty", 400)
+        else:
+            try:
+                log_in(*self.credentials())
+                self.reply(
+                    self.answer(execute(self.store, self.request.body.decode(errors="replace"), database))
+                )
+            except TaosError as error:
+                self.fail(error.code, error.message)
+            except (ValueError, binascii.Error):
+                self.fail(4388, "invalid basic Authorization", 401)
+
+    def credentials(self) -> tuple[str, str]:
+        """User and password of the Authorization header; ValueError where it has none."""
+        kind, _, content = self.request.headers["Authorization"].partition(" ")
+        if kind == "Taosd" and content == LOGIN_TOKEN:
+            return "root", USERS["root"]
+        user, password = base64.b64decode(content, validate=True).decode().split(":", 1)
+        return user, password
+
+    def answer(self, result: Result) -> dict[str, Any]:
         if result.fields is None:
             meta, rows = [["affected_rows", "INT", 4]], [[result.affected]]
         else:
             meta = [[column.name, column.type.name, column.length] for column in result.fields]
-            types = [column.type for column in result.fields]
-            rows = [
-                [as_json(value, type_) for value, type_ in zip(row, types, strict=True)]
-                for row in result.rows
+            columns = [
+                [as_json(value, column.type, result.precision) for value in values]
+                for column, values in zip(result.fields, zip(*result.rows, strict=True), strict=False)
             ]
-        self.reply({"code": 0, "column_meta": meta, "data": rows, "rows": len(rows)})
-
-    def credentials(self) -> tuple[str, str]:
-        """User and password of the Authorization header; ValueError where it has none."""
-        kind, _, content = self.request.headers.get("Authorization", "").partition(" ")
-        if kind == "Taosd" and content == LOGIN_TOKEN:
-            return "root", USERS["root"]
-        if kind != "Basic":
-            raise ValueError("no auth info")
-        user, separator, password = base64.b64decode(content, validate=True).decode().partition(":")
-        if not separator:
-            raise ValueError("no password")
-        return user, password
+            rows = [list(row) for row in zip(*columns, strict=True)]
+        return {"code": 0, "column_meta": meta, "data": rows, "rows": len(rows)}
 
 
-def as_json(value: Any, type_: wire.Type) -> Any:
+def as_json(value: Any, type_: wire.Type, precision: int) -> Any:
     """A value as taosAdapter's REST writes it: ISO times, FLOAT in the fewest digits, no NaN or infinity."""
     if value is None:
         return None
     if type_.name == "TIMESTAMP":
-        moment = datetime.fromtimestamp(value / 1000, UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value % 1000:03d}Z"
+        digits = 3 * (precision + 1)
+        seconds, fraction = divmod(value, 10**digits)
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{fraction:0{digits}d}Z"
     if type_.name == "BOOL":
         return bool(value)
     if type_.code in ("f", "d"):
         number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
+        if number - number != 0:
             return None
         return number if type_.code == "d" else shortest(number)
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def shortest(number: float) -> float:
-    """The float with the fewest digits that is the same 32-bit number."""
-    for digits in range(6, 10):
-        short = float(f"{number:.{digits}g}")
-        if struct.pack("<f", short) == struct.pack("<f", number):
-            return short
-    return number
-
-
-def make_app(store: Store) -> tornado.web.Application:
-    return tornado.web.Application(
-        [
-            ("/ws", Socket, {"store": store}),
-            ("/rest/sql", Sql, {"store": store}),
-            ("/rest/sql/([^/]+)", Sql, {"store": store}),
-            ("/rest/login/([^/]+)/([^/]+)", Login, {"store": store}),
-            ("/-/ping", Ping),
-        ],
-        websocket_max_message_size=MAX_MESSAGE,
-        log_function=lambda handler: None,
-    )
-
-
-logging.getLogger("tornado.general").setLevel(logging.ERROR)
+    """The number with the fewest decimal digits that is the same in 32 bits."""
+    shorter = (float(f"{number:.{digits}g}") for digits in range(6, 10))
+    return next(short for short in shorter if struct.pack("<f", short) == struct.pack("<f", number))

@@ -1,13 +1,14 @@
 """TDengine's SQL, as much of it as the demo and its tests use: a statement's text in, its Result out.
 
-A recursive-descent parser that writes SQLite's SQL as it reads TDengine's and leaves all else to the Store. sqlglot was
-tried first: of the statements here it reads only SELECT and DELETE, and those without durations (12h) and PARTITION BY.
+A recursive-descent parser that writes SQLite's SQL while it reads TDengine's, and leaves all else to the
+Store. sqlglot was tried first: of the statements here it reads SELECT and DELETE, without durations (12h) and
+PARTITION BY.
 """
 
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from tdengine_emulator.store import (
     VERSION,
     Column,
+    Located,
     Relation,
     Result,
     Store,
@@ -25,7 +27,7 @@ from tdengine_emulator.store import (
 )
 from tdengine_emulator.wire import TYPES, Field, Type
 
-Item = TypeVar("Item")
+MAX_LENGTH = 1024 * 1024
 TOKEN = re.compile(
     r"""\s*(?: (?P<duration>\d+[a-z]\b)
     | (?P<number>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)
@@ -51,24 +53,34 @@ CLAUSES = {
     "asc",
     "desc",
 }
-TICKS_A_SECOND = {"a": 1_000, "u": 1_000_000, "b": 1_000_000_000}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-BOOL, BIGINT, DOUBLE, VARCHAR, TIMESTAMP = (
-    TYPES[name] for name in ("BOOL", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP")
-)
+UNITS_A_SECOND = {"a": 1_000, "u": 1_000_000, "b": 1_000_000_000}
 AGGREGATES = {"count", "avg", "min", "max", "sum", "last", "last_row", "first"}
 PICKS = {"last": "DESC", "last_row": "DESC", "first": "ASC"}
 UNDERSTOOD = (
-    "CREATE, DROP and USE of databases, CREATE, DROP and DESCRIBE of tables, ALTER TABLE … SET TAG, SHOW, INSERT, DELETE, "
-    "and SELECT with WHERE, PARTITION BY, GROUP BY, ORDER BY, LIMIT, "
-    + ", ".join(sorted(AGGREGATES))
-    + ", cast, now"
+    "CREATE, DROP and USE DATABASE, CREATE, DROP and DESCRIBE TABLE, ALTER TABLE … SET TAG, SHOW, INSERT, "
+    "DELETE, and SELECT with WHERE, PARTITION BY, GROUP BY, ORDER BY and LIMIT, COUNT, AVG, MIN, MAX, SUM, "
+    "LAST, LAST_ROW, FIRST, CAST and NOW"
 )
+BOOL, BIGINT, DOUBLE, VARCHAR, TIMESTAMP = (
+    TYPES[name] for name in ("BOOL", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP")
+)
+Item = TypeVar("Item")
+
+
+def execute(store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()) -> Result:
+    """Do what a statement says, in the database that its connection uses; raises TaosError."""
+    if len(text) > MAX_LENGTH:
+        raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
+    try:
+        return Statement(store, text, database, parameters).run()
+    except (sqlite3.Error, OverflowError, RecursionError, ValueError) as error:
+        raise not_understood(str(error)) from None
 
 
 def not_understood(detail: str) -> TaosError:
     return TaosError(
-        0x2600, f"{detail} (this is the emulator {VERSION}, not TDengine; it understands {UNDERSTOOD})"
+        0x2600, f"{detail} (the emulator {VERSION} is not TDengine; it understands {UNDERSTOOD})"
     )
 
 
@@ -80,15 +92,15 @@ class Token(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A piece of SQLite's SQL with the type and length that TDengine gives it; a literal's value."""
+    """A piece of SQLite's SQL; its type and length in TDengine; a literal's value, a column's name."""
 
     text: str
     type: Type = BOOL
     length: int = 1
     value: Any = None
+    column: str = ""
 
 
-@dataclass
 class Parameter:
     """A question mark among an INSERT's values."""
 
@@ -103,27 +115,27 @@ class Insert:
 
 
 class Statement:
-    """One statement's text, read in the database that its connection uses."""
-
     def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
-        self.store, self.text, self.current, self.parameters = store, text, database, iter(parameters)
-        self.tokens = []
+        self.store, self.text, self.database, self.parameters = store, text, database, parameters
+        self.nanoseconds = time.time_ns()
+        self.tokens: list[Token] = []
         position = 0
         while not self.tokens or self.tokens[-1].kind != "end":
             match = TOKEN.match(text, position)
-            assert match and match.lastgroup
-            position = match.end()
-            self.tokens.append(Token(match.lastgroup, match[match.lastgroup], *match.span(match.lastgroup)))
+            assert match is not None
+            kind, position = match.lastgroup or "", match.end()
+            self.tokens.append(Token(kind, match[kind], *match.span(kind)))
         self.at = 0
+        # What a SELECT reads, and what was met in it so far:
         self.relation: Relation | None = None
         self.per_second = 1000
         self.alias = "o"
         self.called: set[str] = set()
-        self.columns_used: set[str] = set()
+        self.used: set[str] = set()
         self.where_at = self.groups_at = 0
+        self.in_aggregate = self.has_bare_column = self.bare_means_last_row = False
 
     def run(self) -> Result:
-        """Do what the text says; raises TaosError."""
         verb = self.tokens[0].text.lower()
         do = getattr(self, f"run_{verb}", None) if self.tokens[0].kind == "word" else None
         if do is None:
@@ -134,6 +146,8 @@ class Statement:
     # Words
 
     def problem(self) -> TaosError:
+        if self.tokens[self.at].kind == "end":
+            return TaosError(0x2601, "Incomplete SQL statement")
         return not_understood(f'syntax error near "{self.text[self.tokens[self.at].start :].lower()}"')
 
     def next_is(self, words: str) -> bool:
@@ -183,9 +197,12 @@ class Statement:
         self.expect(")")
         return items
 
+    def names(self) -> list[str] | None:
+        return self.in_brackets(self.name) if self.next_is("(") else None
+
     def table(self) -> TableName:
         first = self.name()
-        return TableName(self.name(), first) if self.accept(".") else TableName(first, self.current)
+        return TableName(self.name(), first) if self.accept(".") else TableName(first, self.database)
 
     def end(self) -> None:
         self.accept(";")
@@ -209,7 +226,8 @@ class Statement:
         if self.accept("using"):
             insert = self.using(table)
             self.end()
-            return self.store.create_subtable(insert.target, self.converted_tags(insert), quietly)
+            located = self.store.locate(insert.target)
+            return self.store.create_subtable(located, self.tags(insert, located), quietly)
         columns = self.in_brackets(self.column)
         tags = self.in_brackets(self.column) if self.accept("tags") else []
         self.end()
@@ -219,13 +237,13 @@ class Statement:
         return Column(self.name(), *self.type(), self.accept("primary key"))
 
     def type(self) -> tuple[str, int]:
+        """A type's name and length: bytes, for NCHAR characters."""
         name = self.name().upper()
-        if self.accept("unsigned"):
-            name += " UNSIGNED"
-        length = self.in_brackets(self.integer)[0] if self.next_is("(") else 0
         name = {"BINARY": "VARCHAR", "INTEGER": "INT"}.get(name, name)
-        if name not in TYPES:
-            raise not_understood(f"unknown type {name}")
+        name += " UNSIGNED" if self.accept("unsigned") else ""
+        length = self.in_brackets(self.integer)[0] if self.next_is("(") else 0
+        if name not in TYPES or not (TYPES[name].size or length):
+            raise self.problem()
         return name, TYPES[name].size or length
 
     def run_drop(self) -> Result:
@@ -233,11 +251,14 @@ class Statement:
             quietly, name = self.accept("if exists"), self.name()
             self.end()
             return self.store.drop_database(name, quietly)
-        if not self.accept("stable"):
+        only_supertable = self.accept("stable")
+        if not only_supertable:
             self.expect("table")
-        quietly, table = self.accept("if exists"), self.table()
+        tables = self.listed(lambda: (self.accept("if exists"), self.table()))
         self.end()
-        return self.store.drop_table(table, quietly)
+        for quietly, table in tables:
+            self.store.drop_table(table, quietly, only_supertable)
+        return Result()
 
     def run_use(self) -> Result:
         name = self.name()
@@ -253,7 +274,7 @@ class Statement:
     run_desc = run_describe
 
     def run_show(self) -> Result:
-        what, database = self.name(), self.current
+        what, database = self.name(), self.database
         if self.accept("."):
             what, database = self.name(), what
         elif self.accept("from"):
@@ -283,31 +304,34 @@ class Statement:
     def insert(self, insert: Insert) -> int:
         located = self.store.locate(insert.target)
         if any(len(row) != len(located.columns) for row in insert.rows):
-            raise TaosError(0x263A, "Illegal number of columns")
-        columns = [
-            [self.store.converted(value, column, located.database) for value in values]
-            for column, values in zip(located.columns, zip(*insert.rows, strict=True), strict=True)
-        ]
-        return self.store.upsert(located, self.converted_tags(insert), columns)
+            raise TaosError(0x0216, "syntax error near ')' (, expected)")
+        columns = self.converted(zip(*insert.rows, strict=True), located.columns, located)
+        if None in columns[0]:
+            raise TaosError(0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
+        return self.store.upsert(located, self.tags(insert, located), columns)
 
-    def converted_tags(self, insert: Insert) -> list[Any]:
-        located = self.store.locate(insert.target)
+    def tags(self, insert: Insert, located: Located) -> list[Any]:
         if len(insert.tags) != len(located.tags):
-            raise TaosError(0x260D, "Tags number not matched")
+            raise TaosError(0x0216, "syntax error near ')' (Tags number not matched)")
+        return [tag for (tag,) in self.converted(zip(insert.tags, strict=True), located.tags, located)]
+
+    def converted(
+        self, values: Iterable[Iterable[Any]], columns: list[Column], located: Located
+    ) -> list[list[Any]]:
         return [
-            self.store.converted(value, tag, located.database)
-            for value, tag in zip(insert.tags, located.tags, strict=True)
+            [self.store.converted(value, column, located.database) for value in of_column]
+            for of_column, column in zip(values, columns, strict=True)
         ]
 
     def inserts(self) -> list[Insert]:
-        """The parts of INSERT INTO, one a table."""
+        """The parts of INSERT INTO, one a table; a table that is a parameter has no name."""
         self.expect("into")
-        inserts = []
+        inserts: list[Insert] = []
         while not inserts or self.tokens[self.at].kind in ("word", "quoted"):
-            table = TableName("", self.current) if self.accept("?") else self.table()
-            columns = self.in_brackets(self.name) if self.next_is("(") else None
+            table = TableName("", self.database) if self.accept("?") else self.table()
+            columns = self.names()
             insert = self.using(table) if self.accept("using") else Insert(Target(table), [], [])
-            insert.target.column_names = self.in_brackets(self.name) if self.next_is("(") else columns
+            insert.target.column_names = self.names() or columns
             self.expect("values")
             while not insert.rows or self.accept(",") or self.next_is("("):
                 insert.rows.append(self.in_brackets(self.value))
@@ -316,8 +340,7 @@ class Statement:
         return inserts
 
     def using(self, table: TableName) -> Insert:
-        supertable = self.table()
-        names = self.in_brackets(self.name) if self.next_is("(") else None
+        supertable, names = self.table(), self.names()
         self.expect("tags")
         return Insert(Target(table, supertable, names), self.in_brackets(self.value), [])
 
@@ -328,35 +351,42 @@ class Statement:
         term = self.sum()
         if term.value is not None or term.text == "NULL":
             return term.value
-        return next(self.store.rows(f"SELECT {term.text}"))[0]
+        ((value,),) = self.store.rows(f"SELECT {term.text}")
+        return value
 
     def run_delete(self) -> Result:
         self.expect("from")
-        self.read_from()
-        assert self.relation
+        relation = self.read_from()
         where = self.where()
         self.end()
-        return self.store.delete(self.relation, where)
+        if "tbname" in self.used:
+            raise TaosError(0x264C, "Invalid tbname pseudo column")
+        if not self.used <= relation.tag_names | {relation.time}:
+            raise TaosError(0x2655, "The DELETE statement must only have a definite time window range")
+        return self.store.delete(relation, where)
 
     # Reading
 
     def run_select(self) -> Result:
-        distinct, items_at = self.accept("distinct"), self.at
-        depth = 0
+        """FROM, WHERE and GROUP BY are read before the select list, since they say what its names mean."""
+        distinct, items_at, depth = self.accept("distinct"), self.at, 0
         while self.tokens[self.at].kind != "end" and (depth or not self.next_is("from")):
             depth += {"(": 1, ")": -1}.get(self.tokens[self.at].text, 0)
             self.at += 1
-        from_at = self.at
+        from_at, relation = self.at, Relation("", {}, [])
         where, groups, is_partition = "", [], False
         if self.accept("from"):
-            self.read_from()
-            where = self.where()
+            relation, where = self.read_from(), self.where()
             is_partition, groups = self.next_is("partition by"), self.groups()
-        rest_at, self.at = self.at, items_at
-        items = [item for items in self.listed(self.item) for item in items]
-        if self.at != from_at:
-            raise self.problem()
-        self.at = rest_at
+        after = self.at
+        items = self.items(items_at, from_at)
+        only_picks = bool(self.called) and self.called <= PICKS.keys() and not groups
+        if self.has_bare_column and only_picks:
+            self.bare_means_last_row = True
+            items = self.items(items_at, from_at)
+        elif self.has_bare_column and not groups and self.called & {"count", "sum", "avg"}:
+            raise TaosError(0x260C, "Not a single-group group function")
+        self.at = after
         order = self.listed(partial(self.sort_key, items)) if self.accept("order by") else []
         limit = self.limit() if self.accept("limit") else ""
         self.end()
@@ -364,41 +394,41 @@ class Statement:
             raise not_understood("PARTITION BY without an aggregate")
 
         text = f"SELECT {'DISTINCT ' if distinct else ''}{', '.join(term.text for _, term in items)}"
-        if relation := self.relation:
-            source = relation.source
-            if distinct and relation.tags_source and self.columns_used <= relation.tag_names:
-                source = relation.tags_source
-            if self.called and self.called <= PICKS.keys() and not groups:
-                text += f" WHERE EXISTS (SELECT 1 FROM {source} AS o{where})"
-            else:
-                text += f" FROM {source} AS o{where}"
-        text += f" GROUP BY {', '.join(groups)}" if groups else ""
+        only_tags = distinct and relation.table and self.used <= relation.tag_names
+        source = f"{relation.tags_source if only_tags else relation.source} AS o{where}"
+        if only_picks:
+            text += f" WHERE EXISTS (SELECT 1 FROM {source})"
+        elif self.relation:
+            text += f" FROM {source}"
+            if self.called and "count" not in self.called:
+                groups = groups or ["NULL"]  # without a row TDengine gives no row, but for COUNT
+            text += f" GROUP BY {', '.join(groups)}" if groups else ""
         text += f" ORDER BY {', '.join(order)}" if order else ""
         fields = [Field(name, term.type, term.length) for name, term in items]
-        return Result(
-            fields, self.store.rows(text + limit), precision=self.relation.precision if self.relation else 0
-        )
+        return Result(fields, self.store.rows(text + limit), precision=relation.precision)
 
-    def read_from(self) -> None:
+    def read_from(self) -> Relation:
         self.relation = self.store.relation(self.table())
         self.per_second = self.relation.per_second
+        if self.tokens[self.at].kind == "word" and self.tokens[self.at].text.lower() not in CLAUSES:
+            self.at += 1  # an alias, which only one table does not need
+        return self.relation
 
     def where(self) -> str:
-        """The WHERE clause for the rows that carry the alias, a subtable's restriction included."""
-        self.where_at = self.at
-        conditions = (
-            [f"{self.alias}.{self.relation.restriction}"]
-            if self.relation and self.relation.restriction
-            else []
-        )
+        """The WHERE clause, a subtable's restriction included, about the rows that carry the alias."""
+        self.where_at, conditions = self.at, []
+        if self.relation and self.relation.restriction:
+            conditions.append(f"{self.alias}.{self.relation.restriction}")
         if self.accept("where"):
             conditions.append(self.expression().text)
         return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
     def groups(self) -> list[str]:
         self.groups_at = self.at
-        terms = self.listed(self.expression) if self.accept("partition by") or self.accept("group by") else []
-        return [term.text for term in terms]
+        is_grouped = self.accept("partition by") or self.accept("group by")
+        groups = [term.text for term in self.listed(self.expression)] if is_grouped else []
+        self.has_bare_column = False
+        return groups
 
     def limit(self) -> str:
         count, offset = self.integer(), 0
@@ -408,41 +438,42 @@ class Statement:
             count, offset = self.integer(), count
         return f" LIMIT {count} OFFSET {offset}"
 
+    def items(self, start: int, end: int) -> list[tuple[str, Term]]:
+        """The select list between two tokens: names and terms."""
+        self.at = start
+        items = [item for items in self.listed(self.item) for item in items]
+        if self.at != end:
+            raise self.problem()
+        return items
+
     def item(self) -> list[tuple[str, Term]]:
-        """One item of the select list, * and LAST_ROW(*) written out: names and terms."""
-        start = self.at
+        """One item of the select list, with * and LAST_ROW(*) written out."""
+        star = self.relation.star if self.relation else []
+        start, call = self.at, self.tokens[self.at].text.lower()
         if self.accept("*"):
-            return [(name, self.column_term(name)) for name in (self.relation.star if self.relation else ())]
-        call = self.tokens[self.at].text.lower()
-        if call in PICKS and self.tokens[self.at + 1].text + self.tokens[self.at + 2].text == "(*":
-            self.at += 3
-            self.expect(")")
-            names = (
-                [name for name in self.relation.star if name not in self.relation.tag_names]
-                if self.relation
-                else []
-            )
-            return [(f"{call}({name})", self.pick(call, partial(self.column_term, name))) for name in names]
+            return [(name, self.column_term(name)) for name in star]
+        if call in PICKS and self.accept(f"{call} ( * )"):
+            tags = self.relation.tag_names if self.relation else ()
+            picked = [name for name in star if name not in tags]
+            return [(f"{call}({name})", self.pick(call, partial(self.column_term, name))) for name in picked]
         term = self.expression()
-        token = self.tokens[self.at]
-        if (
-            self.accept("as")
-            or token.kind == "quoted"
-            or (token.kind == "word" and token.text.lower() not in CLAUSES)
-        ):
+        kind, text, *_ = self.tokens[self.at]
+        if self.accept("as") or kind == "quoted" or (kind == "word" and text.lower() not in CLAUSES):
             return [(self.name(), term)]
         written = self.text[self.tokens[start].start : self.tokens[self.at - 1].end]
-        return [(written.strip("`") if self.at - start == 1 and written[0] == "`" else written.lower(), term)]
+        return [(term.column or written.lower(), term)]
 
     def sort_key(self, items: list[tuple[str, Term]]) -> str:
-        names = [name for name, _ in items]
-        name = self.tokens[self.at].text.strip("`")
+        names, name = [name for name, _ in items], self.tokens[self.at].text.strip("`")
         if name in names and not (self.relation and name in self.relation.columns):
             self.at += 1
             key = str(names.index(name) + 1)
         else:
             key = self.expression().text
-        return key + (" DESC" if self.accept("desc") else "" if self.accept("asc") else "")
+        if self.accept("desc"):
+            return f"{key} DESC"
+        self.accept("asc")
+        return key
 
     # Expressions, the loosest binding first
 
@@ -460,10 +491,9 @@ class Statement:
 
     def comparison(self) -> Term:
         left = self.sum()
-        if self.accept("is not null"):
-            return Term(f"({left.text} IS NOT NULL)")
-        if self.accept("is null"):
-            return Term(f"({left.text} IS NULL)")
+        for words in ("is not null", "is null"):
+            if self.accept(words):
+                return Term(f"({left.text} {words})")
         for mark in ("=", "<>", "!=", "<=", ">=", "<", ">"):
             if self.accept(mark):
                 left, right = self.as_times(left, self.sum())
@@ -484,48 +514,44 @@ class Statement:
         return left
 
     def as_times(self, *terms: Term) -> list[Term]:
-        """The terms; where one of them is a time, texts become times."""
-        if not any(term.type == TIMESTAMP for term in terms):
-            return list(terms)
+        """The terms; beside a time, texts become times."""
+        has_time = any(term.type == TIMESTAMP for term in terms)
         return [
             Term(str(self.store.parse_time(term.value, self.per_second)), TIMESTAMP, 8)
-            if isinstance(term.value, str)
+            if has_time and isinstance(term.value, str)
             else term
             for term in terms
         ]
 
     def sum(self) -> Term:
-        return self.calculation(("+", "-"), partial(self.calculation, ("*", "/", "%"), self.factor))
+        return self.calculation("+-", partial(self.calculation, "*/%", self.factor))
 
-    def calculation(self, marks: tuple[str, ...], operand: Callable[[], Term]) -> Term:
+    def calculation(self, marks: str, operand: Callable[[], Term]) -> Term:
         left = operand()
-        while self.tokens[self.at].text in marks and self.tokens[self.at].kind == "mark":
-            mark = self.take("mark")
-            right = operand()
-            is_time = TIMESTAMP in (left.type, right.type)
-            text = (
-                f"({left.text} {mark} {right.text})"
-                if is_time
-                else f"(1.0 * {left.text} {mark} {right.text})"
-            )
-            left = Term(text, TIMESTAMP if is_time else DOUBLE, 8)
+        while self.tokens[self.at].kind == "mark" and self.tokens[self.at].text in marks:
+            mark, right = self.take("mark"), operand()
+            if TIMESTAMP in (left.type, right.type):
+                left = Term(f"({left.text} {mark} {right.text})", TIMESTAMP, 8)
+            else:
+                left = Term(f"(1.0 * {left.text} {mark} {right.text})", DOUBLE, 8)
         return left
 
     def factor(self) -> Term:
         kind, text, *_ = self.tokens[self.at]
         if self.accept("-"):
             term = self.factor()
-            value = -term.value if isinstance(term.value, int | float) else None
-            return Term(f"(-{term.text})", term.type, term.length, value)
+            if isinstance(term.value, int | float):
+                return literal(-term.value)
+            return Term(f"(-1.0 * {term.text})", DOUBLE, 8)
         if self.accept("("):
             term = self.expression()
             self.expect(")")
-            return term
+            return term._replace(column="")
         if self.accept("?"):
-            try:
-                return literal(next(self.parameters))
-            except StopIteration:
-                raise TaosError(0x0236, "bind number out of range or not match") from None
+            number = sum(token.text == "?" for token in self.tokens[: self.at])
+            if number > len(self.parameters):
+                raise TaosError(0x0236, "bind number out of range or not match")
+            return literal(self.parameters[number - 1])
         if kind == "string":
             return literal(self.string())
         if kind == "number":
@@ -548,27 +574,33 @@ class Statement:
     def column_term(self, name: str) -> Term:
         if self.relation is None or name not in self.relation.columns:
             raise TaosError(0x2602, f"Invalid column name: {name}")
-        self.columns_used.add(name)
+        if self.bare_means_last_row and self.alias == "o":
+            return self.pick("last_row", partial(self.column_term, name))._replace(column=name)
+        self.used.add(name)
+        if self.alias == "o" and not self.in_aggregate:
+            self.has_bare_column = True
         column = self.relation.columns[name]
-        return Term(f"{self.alias}.{quote(column.name)}", column.type, column.length)
+        return Term(f"{self.alias}.{quote(column.name)}", column.type, column.length, column=name)
 
     def duration(self) -> Term:
         text = self.take("duration").lower()
         count, unit = int(text[:-1]), text[-1]
         if unit in SECONDS:
             return Term(str(count * SECONDS[unit] * self.per_second), BIGINT, 8)
-        if unit in TICKS_A_SECOND:
-            return Term(str(count * self.per_second // TICKS_A_SECOND[unit]), BIGINT, 8)
+        if unit in UNITS_A_SECOND:
+            return Term(str(count * self.per_second // UNITS_A_SECOND[unit]), BIGINT, 8)
         raise not_understood(f"unknown unit in {text}")
 
     def now(self) -> Term:
-        return Term(str(time.time_ns() * self.per_second // 1_000_000_000), TIMESTAMP, 8)
+        return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP, 8)
 
     def call(self) -> Term:
         name = self.name()
         self.expect("(")
         if name in PICKS:
             term = self.pick(name, self.expression)
+        elif name in AGGREGATES:
+            term = self.aggregate(name)
         elif name == "cast":
             term = self.cast()
         elif name == "now":
@@ -576,13 +608,7 @@ class Statement:
         elif name == "server_version":
             term = literal(VERSION)
         elif name == "database":
-            term = literal(self.current)
-        elif name == "count":
-            self.called.add(name)
-            term = Term(f"COUNT({'*' if self.accept('*') else self.expression().text})", BIGINT, 8)
-        elif name in AGGREGATES:
-            self.called.add(name)
-            term = self.aggregate(name, self.expression())
+            term = literal(self.database)
         else:
             raise not_understood(f"unknown function {name}")
         self.expect(")")
@@ -594,17 +620,28 @@ class Statement:
         name, length = self.type()
         type_ = TYPES[name]
         if not type_.code:
-            length = length or 64
             return Term(f"substr(CAST({inner.text} AS TEXT), 1, {length})", type_, length)
-        return Term(f"CAST({inner.text} AS {'REAL' if type_.code in 'fd' else 'INTEGER'})", type_, type_.size)
+        return Term(f"CAST({inner.text} AS {'REAL' if type_.code in 'fd' else 'INTEGER'})", type_, length)
 
-    def aggregate(self, name: str, inner: Term) -> Term:
-        if inner.type == TIMESTAMP or not inner.type.code:
-            raise TaosError(0x2802, f"Invalid parameter data type : {name}")
+    def aggregate(self, name: str) -> Term:
+        self.called.add(name)
+        if name == "count" and self.accept("*"):
+            return Term("COUNT(*)", BIGINT, 8)
+        self.in_aggregate = True
+        inner = self.expression()
+        self.in_aggregate = False
         text = f"{name.upper()}({inner.text})"
-        if name == "avg" or (name == "sum" and inner.type.code in "fd"):
-            return Term(text, DOUBLE, 8)
-        return Term(text, BIGINT, 8) if name == "sum" else Term(text, inner.type, inner.length)
+        if name == "count":
+            return Term(text, BIGINT, 8)
+        if inner.type == TIMESTAMP or (name in ("avg", "sum") and not inner.type.code):
+            raise TaosError(0x2802, f"Invalid parameter data type : {name}")
+        if name in ("min", "max"):
+            return Term(text, inner.type, inner.length)
+        if name == "sum" and inner.type.code not in ("f", "d"):
+            return Term(text, BIGINT, 8)
+        # As in TDengine, one NaN or infinity makes the result NULL: SQLite's 0 * infinity is NULL.
+        text = f"{name.upper()}(iif({inner.text} = 'NaN', 9e999, {inner.text}))"
+        return Term(f"({text} + 0 * {text})", DOUBLE, 8)
 
     def pick(self, name: str, inner: Callable[[], Term]) -> Term:
         """LAST, FIRST, LAST_ROW: the value at its group's newest or oldest row, which the key's index finds."""
@@ -612,35 +649,27 @@ class Statement:
         if relation is None or relation.time is None:
             raise not_understood(f"{name} of a table without a timestamp")
         self.called.add(name)
-        here, start = self.groups_again("o"), self.at
+        bare, outer = self.has_bare_column, self.again(self.groups_at, self.groups)
         self.alias = "i"
         term = inner()
-        after = self.at
-        self.at = self.where_at
-        where = self.where()
-        conditions = [f"{i} IS {o}" for i, o in zip(self.groups_again("i"), here, strict=True)]
+        where = self.again(self.where_at, self.where)
+        conditions = [
+            f"{i} IS {o}" for i, o in zip(self.again(self.groups_at, self.groups), outer, strict=True)
+        ]
         conditions += [f"{term.text} IS NOT NULL"] if name != "last_row" else []
         for condition in conditions:
             where += (" AND " if where else " WHERE ") + condition
-        self.alias, self.at = "o", max(after, start)
+        self.alias, self.has_bare_column = "o", bare
         order = f"i.{quote(relation.time)} {PICKS[name]}"
         text = f"(SELECT {term.text} FROM {relation.source} AS i{where} ORDER BY {order} LIMIT 1)"
         return Term(text, term.type, term.length)
 
-    def groups_again(self, alias: str) -> list[str]:
-        """The GROUP BY terms, written with another alias."""
-        at, before, self.at, self.alias = self.at, self.alias, self.groups_at, alias
-        groups = self.groups()
-        self.at, self.alias = at, before
-        return groups
-
-
-def execute(store: Store, text: str, database: str | None) -> Result:
-    """Do what the text says; raises TaosError."""
-    try:
-        return Statement(store, text, database).run()
-    except (sqlite3.Error, OverflowError, RecursionError) as error:
-        raise not_understood(f"SQLite says: {error}") from None
+    def again(self, at: int, read: Callable[[], Item]) -> Item:
+        """Read another place of the statement once more, now that the alias is another one."""
+        here, self.at = self.at, at
+        result = read()
+        self.at = here
+        return result
 
 
 def literal(value: Any) -> Term:

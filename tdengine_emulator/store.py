@@ -1,8 +1,8 @@
 """Databases, tables and rows, kept in SQLite. Knows nothing of sockets or of TDengine's SQL.
 
-A supertable is two SQLite tables, rows_N (by time and subtable, so that a watermark read and "newest first" are both
-walks along one index) and tags_N (one row a subtable), and the view meters_N that joins them. Times are integers in
-the database's precision. SQLite turns NaN into NULL, so NaN is the text "NaN" there.
+A supertable is two SQLite tables, rows_N (by time and subtable, so that a watermark read and "newest first" both
+walk along one index) and tags_N (one row a subtable), and the view meters_N that joins them. Times are integers
+in the database's precision. SQLite turns NaN into NULL, so NaN is the text "NaN" there.
 """
 
 import json
@@ -11,20 +11,21 @@ import re
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tdengine_emulator.wire import TYPES, Field, Type
+from tdengine_emulator.wire import TYPES, Field
 
 VERSION = "3.3.7.5.emulator"
 MAX_HOURS = 12
 MAX_ROWS = 2_000_000
 KEPT_WHEN_FULL = MAX_ROWS * 99 // 100
 KEEP_DAYS = 3650
+LAST_SECOND = 31_556_995_200
 PRECISIONS = {"ms": (0, 1_000), "us": (1, 1_000_000), "ns": (2, 1_000_000_000)}
 LIBRARY_DATABASES = ("information_schema", "performance_schema")
 SUBTABLE = '"#subtable"'
@@ -81,7 +82,7 @@ class Result:
     """What a statement gives: rows with their fields, or (no fields) the number of affected rows."""
 
     fields: list[Field] | None = None
-    rows: Iterator[Sequence[Any]] = iter(())
+    rows: Iterable[Sequence[Any]] = ()
     affected: int = 0
     precision: int = 0
     use: str | None = None
@@ -100,8 +101,13 @@ class Table:
     unchecked: int = 0
 
     @property
-    def key(self) -> list[str]:
-        return [quote(c.name) for c in self.columns if c.is_key or c is self.columns[0]] + [SUBTABLE]
+    def key(self) -> list[Column]:
+        """The time, and the second column of a composite key."""
+        return [column for column in self.columns if column.is_key or column is self.columns[0]]
+
+    @property
+    def key_names(self) -> list[str]:
+        return [*(quote(column.name) for column in self.key), SUBTABLE]
 
 
 @dataclass
@@ -170,7 +176,7 @@ class Store:
             directory / "tdengine.sqlite" if directory else ":memory:", isolation_level=None
         )
         self.sqlite.executescript(
-            """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA case_sensitive_like = ON;
+            """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
             CREATE TABLE IF NOT EXISTS databases (name PRIMARY KEY, precision, created);
             CREATE TABLE IF NOT EXISTS tables (id INTEGER PRIMARY KEY, owner, name, columns, tags, created);"""
         )
@@ -254,9 +260,11 @@ class Store:
                 else TaosError(0x0603, "Table already exists")
             )
         if columns[0].type != "TIMESTAMP":
-            raise TaosError(0x263C, "First column must be timestamp")
-        if not all(column.length for column in [*columns, *tags]):
-            raise TaosError(0x263D, "Invalid varbinary/binary/nchar column/tag length")
+            raise TaosError(0x2641, "First column must be timestamp")
+        if len(columns) < 2:
+            raise TaosError(0x263F, "Illegal number of columns")
+        if len({column.name for column in [*columns, *tags]}) < len(columns) + len(tags):
+            raise TaosError(0x263C, "Duplicated column names")
         with self.transaction():
             about = (database.name, name.name, json.dumps(columns), json.dumps(tags), now_ms())
             cursor = self.sqlite.execute("INSERT INTO tables VALUES (NULL, ?, ?, ?, ?, ?)", about)
@@ -272,7 +280,7 @@ class Store:
         selected = ", ".join([*(f"r.{name}" for name in columns), *(f"t.{name}" for name in tags)])
         n = table.id
         self.sqlite.execute(
-            f"CREATE TABLE rows_{n} ({', '.join([*columns, SUBTABLE])}, PRIMARY KEY ({', '.join(table.key)})) WITHOUT ROWID"
+            f"CREATE TABLE rows_{n} ({', '.join([*columns, SUBTABLE])}, PRIMARY KEY ({', '.join(table.key_names)})) WITHOUT ROWID"
         )
         self.sqlite.execute(
             f"CREATE TABLE tags_{n} ({', '.join([f'{SUBTABLE} INTEGER PRIMARY KEY', quote(TBNAME.name), *tags])})"
@@ -287,8 +295,7 @@ class Store:
             self.sqlite.execute(f"DROP {kind} {name}_{table.id}")
         self.sqlite.execute("DELETE FROM tables WHERE id = ?", (table.id,))
 
-    def create_subtable(self, target: Target, tags: list[Any], quietly: bool) -> Result:
-        located = self.locate(target)
+    def create_subtable(self, located: "Located", tags: list[Any], quietly: bool) -> Result:
         if located.name in located.database.subtables:
             if quietly:
                 return Result()
@@ -297,13 +304,15 @@ class Store:
             self.upsert(located, tags, [])
         return Result()
 
-    def drop_table(self, name: TableName, quietly: bool) -> Result:
-        try:
-            database, table, number = self.table(name)
-        except TaosError as error:
-            if quietly and error.code == 0x2603:
+    def drop_table(self, name: TableName, quietly: bool, only_supertable: bool) -> Result:
+        database = self.database(name.database)
+        is_supertable = name.name in database.tables and bool(database.tables[name.name].tags)
+        if not is_supertable and (only_supertable or name.name not in database.subtables):
+            if quietly:
                 return Result()
-            raise
+            missing = (0x0362, "STable not exist") if only_supertable else (0x2603, "Table does not exist")
+            raise TaosError(*missing)
+        _, table, number = self.table(name)
         with self.transaction():
             if number is None or not table.tags:
                 self.drop_storage(table)
@@ -320,8 +329,10 @@ class Store:
     def set_tag(self, name: TableName, tag_name: str, value: Any) -> Result:
         database, table, number = self.table(name)
         tag = next((tag for tag in table.tags if tag.name == tag_name), None)
-        if tag is None or number is None:
-            raise TaosError(0x2602, f"Invalid column name: {tag_name}")
+        if number is None:
+            raise TaosError(0x2649, "Set tag value only available for child table")
+        if tag is None:
+            raise TaosError(0x2649, f"Invalid tag name: {tag_name}")
         text = f"UPDATE tags_{table.id} SET {quote(tag_name)} = ? WHERE {SUBTABLE} = ?"
         self.sqlite.execute(text, (self.converted(value, tag, database), number))
         return Result()
@@ -407,7 +418,7 @@ class Store:
         return Located(database, table, target.table.name, tags, named(table.columns, target.column_names))
 
     def upsert(self, located: Located, tags: Sequence[Any], columns: Sequence[Sequence[Any]]) -> int:
-        """Write rows, given as columns, over those of the same subtable and time; returns how many were given.
+        """Write rows, given as columns, over those of the same subtable and time; returns how many keys were given.
 
         A new subtable gets the tags; one that exists keeps its own. The caller holds the transaction.
         """
@@ -422,9 +433,14 @@ class Store:
             )
         if not columns or not columns[0]:
             return 0
-        if located.columns[0] is not table.columns[0] or None in columns[0]:
+        by_column = dict(zip(located.columns, columns, strict=True))
+        if any(column not in by_column for column in table.key):
+            raise TaosError(0x0200, "Primary timestamp column should not be null")
+        keys = [by_column[column] for column in table.key]
+        if any(None in values for values in keys):
             raise TaosError(0x267B, "Primary key column should not be null")
-        if min(columns[0]) < (time.time() - KEEP_DAYS * 86400) * database.per_second:
+        oldest = (time.time() - KEEP_DAYS * 86400) * database.per_second
+        if not oldest <= min(keys[0]) <= max(keys[0]) <= LAST_SECOND * database.per_second:
             raise TaosError(0x060B, "Timestamp data out of range")
         names = [quote(column.name) for column in located.columns] + [SUBTABLE]
         changes = ", ".join(f"{name} = excluded.{name}" for name in names)
@@ -432,14 +448,14 @@ class Store:
         if len(located.columns) == len(table.columns):
             text = f"INSERT OR REPLACE {text}"
         else:
-            text = f"INSERT {text} ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {changes}"
+            text = f"INSERT {text} ON CONFLICT ({', '.join(table.key_names)}) DO UPDATE SET {changes}"
         stored = [
             with_nan_as_text(values) if TYPES[column.type].code in ("f", "d") else values
             for column, values in zip(located.columns, columns, strict=True)
         ]
         self.sqlite.executemany(text, zip(*stored, repeat(number), strict=False))
         self.bound(database, table, len(columns[0]))
-        return len(columns[0])
+        return len(set(zip(*keys, strict=True)))
 
     def add_subtable(self, database: Database, table: Table, name: str, tags: Sequence[Any]) -> int:
         marks = ", ".join("?" * (2 + len(tags)))
@@ -474,15 +490,25 @@ class Store:
         if value is None:
             return None
         try:
-            if column.type == "TIMESTAMP":
-                return self.parse_time(value, database.per_second) if isinstance(value, str) else int(value)
+            if column.type == "TIMESTAMP" and isinstance(value, str):
+                return self.parse_time(value, database.per_second)
             if column.type == "BOOL":
                 return int(value.lower() == "true" if isinstance(value, str) else bool(value))
             if type_.code:
-                number = float(value) if type_.code in "fd" else int(value)
+                number = value if isinstance(value, int) and type_.code not in "fd" else float(value)
+                if not math.isfinite(number):
+                    raise ValueError
+                if isinstance(number, float) and type_.code not in "fd":
+                    number = math.floor(number + 0.5)
                 return struct.unpack(f"<{type_.code}", struct.pack(f"<{type_.code}", number))[0]
-        except (ValueError, OverflowError, struct.error):
-            raise TaosError(0x2600, f'syntax error near "{value}" (no {column.type.lower()})') from None
+        except ValueError:
+            raise TaosError(
+                0x0216, f"syntax error near '{value}' (invalid {column.type.lower()} data)"
+            ) from None
+        except (OverflowError, struct.error):
+            raise TaosError(
+                0x0216, f"syntax error near '{value}' ({column.type.lower()} data overflow)"
+            ) from None
         text = str(value)
         if too_long(text, column):
             raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
@@ -493,7 +519,7 @@ class Store:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            raise TaosError(0x2600, f'syntax error near "{text}" (no timestamp)') from None
+            raise TaosError(0x0127, "Invalid timestamp format") from None
         fraction = re.search(r"\.(\d+)", text)
         digits = fraction[1][:9].ljust(9, "0") if fraction else "0"
         return (
@@ -525,7 +551,7 @@ class Store:
     def delete(self, relation: Relation, where: str) -> Result:
         if relation.table is None:
             raise TaosError(0x2603, "Table does not exist")
-        key = ", ".join(relation.table.key)
+        key = ", ".join(relation.table.key_names)
         selected = f"SELECT {key} FROM {relation.source} AS o{where}"
         cursor = self.sqlite.execute(f"DELETE FROM rows_{relation.table.id} WHERE ({key}) IN ({selected})")
         return Result(affected=cursor.rowcount)
@@ -576,12 +602,11 @@ def named(columns: list[Column], names: list[str] | None) -> list[Column]:
     return [by_name[name] for name in names]
 
 
-def too_long(value: str | bytes | None, column: Column) -> bool:
-    if value is None:
+def too_long(value: Any, column: Column) -> bool:
+    """Whether a text has more bytes than its column holds, for NCHAR more characters."""
+    if value is None or TYPES[column.type].code:
         return False
-    return (
-        len(value if column.type == "NCHAR" or isinstance(value, bytes) else value.encode()) > column.length
-    )
+    return len(value if column.type == "NCHAR" or isinstance(value, bytes) else value.encode()) > column.length
 
 
 def with_nan_as_text(values: Sequence[Any]) -> Sequence[Any]:

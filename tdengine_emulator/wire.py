@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ACTION_BIND = 2
-ACTION_QUERY = 6
-ACTION_FETCH = 7
-ACTION_BIND2 = 9
+HEAD = 24
+BIND, QUERY, FETCH, BIND2 = 2, 6, 7, 9
 TIMESTAMP_TYPE = 9
 NCHAR_TYPE = 10
 
@@ -68,55 +66,33 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Query:
-    request: int
-    sql: str
-
-
-@dataclass(frozen=True)
-class Fetch:
-    request: int
-    result: int
-
-
-@dataclass(frozen=True)
-class Bind:
-    """Prepared statement v1: rows for the table that was named before; each column's values."""
-
-    request: int
-    statement: int
-    columns: list[tuple[Type, list[Any]]]
-
-
-@dataclass(frozen=True)
 class BoundTable:
-    """Prepared statement v2: one table's name (None where there is none), tags and columns."""
+    """One table of a bind: its name (None: it has none), tags and columns, each a type and values."""
 
     name: str | None
     tags: list[tuple[Type, list[Any]]]
     columns: list[tuple[Type, list[Any]]]
 
 
-@dataclass(frozen=True)
-class Bind2:
-    request: int
-    statement: int
-    tables: list[BoundTable]
+def parse_head(frame: bytes) -> tuple[int, int, int]:
+    """A client's binary frame begins with the request, what it is about (a result, a statement), the action."""
+    return struct.unpack_from("<QQQ", frame)
 
 
-def parse_frame(frame: bytes) -> Query | Fetch | Bind | Bind2:
-    """What a client's binary frame asks."""
-    request, subject, action = struct.unpack_from("<QQQ", frame)
-    if action == ACTION_QUERY:
-        (length,) = struct.unpack_from("<I", frame, 26)
-        return Query(request, exactly(frame, 30, length).decode())
-    if action == ACTION_FETCH:
-        return Fetch(request, subject)
-    if action == ACTION_BIND:
-        return Bind(request, subject, decode_block(frame[24:]))
-    if action == ACTION_BIND2:
-        return Bind2(request, subject, decode_tables(frame[30:]))
-    raise ValueError(f"unknown action {action}")
+def parse_query(frame: bytes) -> str:
+    """The SQL of a QUERY frame."""
+    (length,) = struct.unpack_from("<I", frame, 26)
+    return exactly(frame, 30, length).decode(errors="replace")
+
+
+def parse_bind(frame: bytes) -> list[tuple[Type, list[Any]]]:
+    """The columns of a BIND frame (prepared statement v1), each a type and values."""
+    return decode_block(frame[HEAD:])
+
+
+def parse_bind2(frame: bytes) -> list[BoundTable]:
+    """The tables of a BIND2 frame (prepared statement v2)."""
+    return decode_tables(frame[30:])
 
 
 def exactly(data: bytes, start: int, length: int) -> bytes:
@@ -129,7 +105,7 @@ def encode_fetched(
 ) -> bytes:
     """The answer to a fetch; without a block it says that the result is finished."""
     text = message.encode()
-    head = struct.pack("<QQHQQII", 2**64 - 1, ACTION_FETCH, 1, time, request, code, len(text))
+    head = struct.pack("<QQHQQII", 2**64 - 1, FETCH, 1, time, request, code, len(text))
     tail = struct.pack("<QB", result, block is None)
     return head + text + tail + (b"" if block is None else struct.pack("<I", len(block)) + block)
 
@@ -191,7 +167,8 @@ def decode_block(block: bytes) -> list[tuple[Type, list[Any]]]:
             offsets = struct.unpack_from(f"<{rows}i", block, position)
             data = exactly(block, position + 4 * rows, length)
             position += 4 * rows + length
-            values = [None if offset < 0 else decode_text(type_, *sized(data, offset)) for offset in offsets]
+            encoding = "utf-32-le" if type_.number == NCHAR_TYPE else "utf-8"
+            values = [None if offset < 0 else decode_text(sized(data, offset), encoding) for offset in offsets]
         else:
             bitmap = exactly(block, position, (rows + 7) // 8)
             position += len(bitmap)
@@ -206,15 +183,15 @@ def decode_block(block: bytes) -> list[tuple[Type, list[Any]]]:
     return columns
 
 
-def sized(data: bytes, offset: int) -> tuple[bytes]:
+def sized(data: bytes, offset: int) -> bytes:
     (length,) = struct.unpack_from("<H", data, offset)
-    return (exactly(data, offset + 2, length),)
+    return exactly(data, offset + 2, length)
 
 
-def decode_text(type_: Type, raw: bytes) -> str | bytes:
+def decode_text(raw: bytes, encoding: str = "utf-8") -> str | bytes:
     """A VARCHAR's or NCHAR's text; bytes that are no text stay bytes."""
     try:
-        return raw.decode("utf-32-le" if type_.number == NCHAR_TYPE else "utf-8")
+        return raw.decode(encoding)
     except UnicodeDecodeError:
         return raw
 
@@ -273,7 +250,7 @@ def decode_bound(data: bytes) -> tuple[Type, list[Any]]:
     if type_.code is None:
         values, at = [], 0
         for is_null, length in zip(nulls, lengths, strict=True):
-            values.append(None if is_null else decode_text(type_, exactly(content, at, length)))
+            values.append(None if is_null else decode_text(exactly(content, at, length)))
             at += 0 if is_null else length
         return type_, values
     if not content:
