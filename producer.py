@@ -156,8 +156,8 @@ def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
     """
     try:
         try:
-            connection, _ = connect(tdengine)
             with watchdog():
+                connection, _ = connect(tdengine)
                 create_database(connection, tdengine)
                 create_table(connection, tdengine, reset)
                 newest = last_timestamp(connection, tdengine)

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 MINIMUM_VERSION = (3, 3, 5, 8)  # the first with the prepared statements (stmt2) that the producer uses
 PREFLIGHT_TIMEOUT = 3  # seconds
 READ_TIMEOUT = 5  # seconds that a query or a batch may take
+# Every other `taosws.connect` fails within the driver before it opens a socket, and pauses, by default for
+# 7 seconds in all, until it tries what works: so make the pauses short.
+DRIVER_OPTIONS = {
+    "read_timeout": str(READ_TIMEOUT),
+    "conn_retries": "1",
+    "retry_backoff_ms": "1",
+    "retry_backoff_max_ms": "1",
+}
 HANG_TIMEOUT = 10  # seconds after which a call that ignores READ_TIMEOUT ends its process
 
 NO_DATABASE, NO_TABLE, NO_COLUMN = "0x0388", "0x2603", "0x2602"
@@ -111,7 +119,8 @@ def watchdog(seconds: float = HANG_TIMEOUT) -> Iterator[None]:
 def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
     """A connection and the server's version.
 
-    Asks for the version over REST first, since that has a timeout and `taosws.connect` has none.
+    Asks for the version over REST first, since that has a timeout and `taosws.connect` has none: to be called
+    under a `watchdog`.
     Raises OutOfReach, or Refused for a wrong password or a version under MINIMUM_VERSION.
     """
     import taosws
@@ -123,10 +132,7 @@ def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
         raise Refused(f"TDengine at {tdengine.url} is version {version}; this needs {needed} or newer")
     user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
     try:
-        with watchdog():
-            connection = taosws.connect(
-                f"taosws://{user}:{password}@{tdengine.url}", read_timeout=str(READ_TIMEOUT)
-            )
+        connection = taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **DRIVER_OPTIONS)
     except taosws.Error as error:
         raise explain(tdengine, error) from None
     return connection, version

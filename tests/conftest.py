@@ -9,6 +9,8 @@ import pytest
 import taosws
 from support import emulator, free_port
 
+from tdengine_connection import DRIVER_OPTIONS
+
 _numbers = itertools.count()
 
 
@@ -35,7 +37,7 @@ class TDengine:
         return {"TAOS_HOST": self.host, "TAOS_PORT": str(self.port), "TAOS_DATABASE": database}
 
     def connect(self, **options: str) -> "taosws.Connection":
-        return taosws.connect(self.url, **options)
+        return taosws.connect(self.url, **{**DRIVER_OPTIONS, **options})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,325 @@
+"""Keeps a Perspective table equal to the newest rows in TDengine and serves it to viewers.
+
+`ReaderThread` owns the reader, a child process that reads TDengine and sends what changed. `Mirror` hands
+each change to the table, on Tornado's event loop, which also serves the page, `/health` and the viewers.
+This process never imports `taosws`: a call that waits for TDengine would hold up every viewer.
+"""
+
+import argparse
+import asyncio
+import functools
+import gzip
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import perspective
+import tornado.web
+from viewer_gate import ViewerGate, ViewerHandler, websocket_settings
+
+import tdengine_reader
+from tdengine_connection import HANG_TIMEOUT, TDengine, start_child, whole_number
+from tdengine_reader import Connected, Failed, Poll
+
+TAOS_HOST = os.environ.get("TAOS_HOST") or "localhost"
+TAOS_PORT = whole_number("TAOS_PORT", 6041, 1, 65535)
+TAOS_USER = os.environ.get("TAOS_USER") or "root"
+TAOS_PASSWORD = os.environ.get("TAOS_PASSWORD") or "taosdata"
+TAOS_DATABASE = os.environ.get("TAOS_DATABASE") or "power"
+TAOS_TABLENAME = os.environ.get("TAOS_TABLENAME") or "meters"
+
+PERSPECTIVE_HOST = os.environ.get("PERSPECTIVE_HOST") or "127.0.0.1"
+PERSPECTIVE_PORT = whole_number("PERSPECTIVE_PORT", 8080, 1, 65535)
+PERSPECTIVE_TABLE_NAME = os.environ.get("PERSPECTIVE_TABLE_NAME") or "meters_values"
+PERSPECTIVE_REFRESH_RATE = whole_number("PERSPECTIVE_REFRESH_RATE", 300, 10, 3_600_000)  # ms
+PERSPECTIVE_LIMIT = whole_number("PERSPECTIVE_LIMIT", 1000, 1, 1_000_000)  # rows
+PERSPECTIVE_ALLOWED_ORIGINS = os.environ.get("PERSPECTIVE_ALLOWED_ORIGINS") or ""
+
+SCHEMA = {
+    "timestamp": "datetime",
+    "location": "string",
+    "groupid": "integer",
+    "current": "float",
+    "voltage": "integer",
+    "phase": "float",
+}
+
+PAGE = Path(__file__).with_name("prsp-viewer.html")
+BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
+
+STALE_AFTER = 2  # seconds without a successful poll, or five refreshes if that is longer
+READER_SILENCE = HANG_TIMEOUT + 2  # seconds without a word after which the reader is killed
+
+# Perspective updates a table's grouped views in parallel, and each of these tasks waits for tasks of its own
+# in the same pool. With as many grouped views as threads that can wait for ever: with a single page where
+# there are two cores. So: more threads than all viewers together can have views. They start when needed.
+ENGINE_THREADS = 2048
+
+log = logging.getLogger("perspective_server")
+
+
+class Mirror:
+    """The Perspective table and what is known of its source. All on the event loop's thread."""
+
+    def __init__(self, client: perspective.Client, tdengine: TDengine):
+        self.table = client.table(SCHEMA, name=PERSPECTIVE_TABLE_NAME)
+        self.tdengine = tdengine
+        self.version: str | None = None
+        self.rows = 0
+        self.had_rows = False
+        self.newest: int | None = None  # timestamp, ms since 1970
+        self.polls = 0
+        self.last_poll: float | None = None  # time.monotonic() of the last successful one
+        self.errors = 0
+        self.error: str | None = None  # what is wrong now
+        self.last_error: str | None = None
+        self.reader_restarts = 0
+
+    def take(self, message: Connected | Poll | Failed) -> None:
+        """Act on what the reader says."""
+        match message:
+            case Connected():
+                self.version = message.version
+            case Poll():
+                self.update_table(message)
+                self.polls += 1
+                self.rows = message.rows
+                self.had_rows = self.had_rows or message.rows > 0
+                self.newest = message.newest
+                self.last_poll = time.monotonic()
+                if self.error:
+                    log.info("reading TDengine at %s again", self.tdengine.url)
+                self.error = None
+            case Failed():
+                self.fail(message.error)
+
+    def update_table(self, poll: Poll) -> None:
+        """Hand the change to the table, as one update; the viewers hear of it from the engine."""
+        if poll.whole and poll.update:
+            self.table.replace(poll.update, format="columns")
+        elif poll.update:
+            self.table.update(poll.update, format="columns")
+        elif poll.whole and self.rows:
+            self.table.clear()
+
+    def fail(self, error: str) -> None:
+        """Note an error; log it when it is news."""
+        self.errors += 1
+        if self.error is None:
+            log.warning("%s; trying again, the last data stay on screen", error)
+        self.error = self.last_error = error
+
+    def restarted(self) -> None:
+        self.reader_restarts += 1
+        self.fail("the reader process ended or hung and was started again")
+
+    def status(self) -> str:
+        """`waiting`: no data yet; `live`; `stale`: what the table holds may be out of date."""
+        if self.last_poll is None or not self.had_rows:
+            return "waiting"
+        allowed = max(STALE_AFTER, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
+        return "stale" if self.error or time.monotonic() - self.last_poll > allowed else "live"
+
+    def health(self) -> dict[str, object]:
+        """The answer of /health, but for the viewers."""
+        newest = self.newest and datetime.fromtimestamp(self.newest / 1000, UTC).isoformat(
+            "T", "milliseconds"
+        )
+        return {
+            "status": self.status(),
+            "tdengine": {"url": self.tdengine.url, "version": self.version},
+            "rows": self.rows,
+            "newest": newest,
+            "last_poll_ms_ago": self.last_poll and round((time.monotonic() - self.last_poll) * 1000),
+            "polls": self.polls,
+            "errors": self.errors,
+            "last_error": self.last_error,
+            "reader_restarts": self.reader_restarts,
+        }
+
+
+class ReaderThread(threading.Thread):
+    """Owns the reader process: passes on what it says, and starts it anew when it ends or falls silent."""
+
+    def __init__(self, tdengine: TDengine, mirror: Mirror, loop: asyncio.AbstractEventLoop):
+        super().__init__(name="perspective_thread", daemon=True)
+        self.tdengine = tdengine
+        self.mirror = mirror
+        self.loop = loop
+        self.stopping = threading.Event()
+        self.process: BaseProcess | None = None
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            self.process, pipe = start_child(
+                tdengine_reader.run, self.tdengine, PERSPECTIVE_REFRESH_RATE, PERSPECTIVE_LIMIT
+            )
+            try:
+                while pipe.poll(READER_SILENCE):
+                    self.on_loop(self.mirror.take, pipe.recv())
+            except (EOFError, OSError):
+                pass  # it has ended
+            except (RuntimeError, CancelledError):
+                return  # the event loop has
+            except perspective.PerspectiveError as error:
+                log.error("the table did not take an update: %s; reading everything again", error)
+            self.process.kill()
+            self.process.join()
+            pipe.close()
+            if not self.stopping.wait(0.2):
+                self.on_loop(self.mirror.restarted)
+
+    def on_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call on the event loop and wait: a busy server makes the reader wait, and no queue grows."""
+
+        async def call() -> None:
+            function(*arguments)
+
+        asyncio.run_coroutine_threadsafe(call(), self.loop).result()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        if self.process is not None:
+            self.process.kill()
+
+
+class Handler(tornado.web.RequestHandler):
+    """What all pages share: who may ask, and headers that keep the page to its own server."""
+
+    def initialize(self, gate: ViewerGate) -> None:
+        self.gate = gate
+
+    def prepare(self) -> None:
+        self.gate.check(self.request)
+
+    def set_default_headers(self) -> None:
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+
+
+class PageHandler(Handler):
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(PAGE.read_bytes())
+
+
+class HealthHandler(Handler):
+    def initialize(self, gate: ViewerGate, mirror: Mirror) -> None:
+        super().initialize(gate)
+        self.mirror = mirror
+
+    def get(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin and self.gate.allows_origin(self.request):
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Vary", "Origin")
+        health = self.mirror.health()
+        self.set_status(200 if health["status"] == "live" else 503)
+        self.set_header("Cache-Control", "no-store")
+        self.finish({**health, "viewers": len(self.gate.viewers)})
+
+
+class BrowserFileHandler(Handler):
+    """Perspective's browser side out of the installed package, so that its version is the server's."""
+
+    async def get(self, name: str) -> None:
+        body, compressed, etag = await asyncio.to_thread(read_browser_file, name)
+        self.set_header("Content-Type", "text/css" if name.endswith(".css") else "text/javascript")
+        self.set_header("Access-Control-Allow-Origin", "*")  # a public library; a page on :8081 loads it too
+        self.set_header(
+            "Cache-Control", "no-cache"
+        )  # a browser asks whether its copy is current: the ETag tells
+        self.set_header("Vary", "Accept-Encoding")
+        self.set_header("ETag", etag)
+        if self.check_etag_header():
+            self.set_status(304)
+            return
+        if "gzip" in self.request.headers.get("Accept-Encoding", ""):
+            self.set_header("Content-Encoding", "gzip")
+            body = compressed
+        self.finish(body)
+
+    def compute_etag(self) -> None:
+        return None  # set above
+
+
+@functools.cache
+def read_browser_file(name: str) -> tuple[bytes, bytes, str]:
+    """The file, the file compressed, and its ETag."""
+    body = (BROWSER_FILES / name).read_bytes()
+    return body, gzip.compress(body, 6), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def make_app(server: perspective.Server, mirror: Mirror, gate: ViewerGate) -> tornado.web.Application:
+    """The routes: the page, its health, the viewers' WebSocket and the browser files."""
+    return tornado.web.Application(
+        [
+            (r"/", PageHandler, {"gate": gate}),
+            (r"/health", HealthHandler, {"gate": gate, "mirror": mirror}),
+            (r"/websocket", ViewerHandler, {"perspective_server": server, "gate": gate}),
+            (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, {"gate": gate}),
+        ],
+        log_function=lambda handler: None,  # the page asks for /health every second
+        **websocket_settings,
+    )
+
+
+async def serve() -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    try:
+        gate = ViewerGate(PERSPECTIVE_HOST, PERSPECTIVE_PORT, allowed_origins=PERSPECTIVE_ALLOWED_ORIGINS)
+    except ValueError as error:
+        raise SystemExit(f"perspective_server: {error}") from None
+    perspective.set_num_cpus(ENGINE_THREADS)
+    server = perspective.Server()
+    tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
+    mirror = Mirror(server.new_local_client(), tdengine)
+    try:
+        listener = make_app(server, mirror, gate).listen(PERSPECTIVE_PORT, PERSPECTIVE_HOST)
+    except OSError as error:
+        raise SystemExit(
+            f"perspective_server: can't listen on {PERSPECTIVE_HOST}:{PERSPECTIVE_PORT}: {error.strerror}; "
+            "set PERSPECTIVE_PORT to a free port"
+        ) from None
+    log.info(
+        "http://%s:%s/ shows %s.%s of TDengine at %s",
+        PERSPECTIVE_HOST,
+        PERSPECTIVE_PORT,
+        TAOS_DATABASE,
+        TAOS_TABLENAME,
+        tdengine.url,
+    )
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    reader = ReaderThread(tdengine, mirror, loop)
+    reader.start()
+    await stop.wait()
+    listener.stop()
+    reader.stop()
+
+
+def main() -> None:
+    argparse.ArgumentParser(
+        description="Show TDengine's newest meter readings, live, in a browser.",
+        epilog="Settings are environment variables, see README.md: TAOS_HOST, TAOS_PORT, TAOS_USER, "
+        "TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME, PERSPECTIVE_HOST, PERSPECTIVE_PORT, "
+        "PERSPECTIVE_TABLE_NAME, PERSPECTIVE_REFRESH_RATE (ms), PERSPECTIVE_LIMIT (rows), "
+        "PERSPECTIVE_ALLOWED_ORIGINS.",
+    ).parse_args()
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()
