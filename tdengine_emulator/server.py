@@ -16,7 +16,7 @@ import tornado.web
 import tornado.websocket
 
 from tdengine_emulator import wire
-from tdengine_emulator.sql import Insert, Parameter, Statement, execute
+from tdengine_emulator.sql import Insert, Parameter, Statement, beyond_understanding, execute
 from tdengine_emulator.store import (
     PRECISIONS,
     VERSION,
@@ -156,7 +156,7 @@ class Prepared:
         if not bound:
             raise TaosError(0x022A, "Stmt API usage error")
         try:
-            with self.store.transaction():
+            with beyond_understanding(), self.store.transaction():
                 return sum(
                     self.store.upsert(
                         self.store.locate(target),
@@ -419,7 +419,10 @@ class RestHandler(tornado.web.RequestHandler):
     def reply(self, content: dict[str, Any], status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+        try:
+            self.finish(json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+        except ValueError:
+            self.finish()  # JSON has no NaN and no infinity: taosAdapter answers without a body
 
     def fail(self, code: int, message: str, status: int = 200) -> None:
         self.reply({"code": code, "desc": message, "timing": time.perf_counter_ns() - self.started}, status)
@@ -479,7 +482,7 @@ class Sql(RestHandler):
 
 
 def as_json(value: Any, type_: wire.Type, precision: int) -> Any:
-    """A value as taosAdapter's REST writes it: ISO times, FLOAT in the fewest digits, no NaN or infinity."""
+    """A value as taosAdapter's REST writes it: ISO times, FLOAT in the fewest digits."""
     if value is None:
         return None
     if type_.name == "TIMESTAMP":
@@ -489,14 +492,12 @@ def as_json(value: Any, type_: wire.Type, precision: int) -> Any:
     if type_.name == "BOOL":
         return bool(value)
     if type_.code in ("f", "d"):
-        number = float(value)
-        if number - number != 0:
-            return None
-        return number if type_.code == "d" else shortest(number)
+        number = float(value) if type_.code == "d" else shortest(float(value))
+        return int(number) if abs(number) < 1e21 and number.is_integer() else number
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def shortest(number: float) -> float:
     """The number with the fewest decimal digits that is the same in 32 bits."""
     shorter = (float(f"{number:.{digits}g}") for digits in range(6, 10))
-    return next(short for short in shorter if struct.pack("<f", short) == struct.pack("<f", number))
+    return next((short for short in shorter if struct.pack("<f", short) == struct.pack("<f", number)), number)

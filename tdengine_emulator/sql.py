@@ -8,7 +8,8 @@ PARTITION BY.
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -29,7 +30,7 @@ from tdengine_emulator.wire import TYPES, Field, Type
 
 MAX_LENGTH = 1024 * 1024
 TOKEN = re.compile(
-    r"""\s*(?: (?P<duration>\d+[a-z]\b)
+    r"""\s*(?: (?P<duration>\d+[abdhmnsuwy]\b)
     | (?P<number>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)
     | (?P<string>'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")
     | (?P<quoted>`[^`]+`)
@@ -72,8 +73,15 @@ def execute(store: Store, text: str, database: str | None, parameters: Sequence[
     """Do what a statement says, in the database that its connection uses; raises TaosError."""
     if len(text) > MAX_LENGTH:
         raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
-    try:
+    with beyond_understanding():
         return Statement(store, text, database, parameters).run()
+
+
+@contextmanager
+def beyond_understanding() -> Iterator[None]:
+    """What SQLite or Python cannot do (a number too large, brackets too deep) is an error for the client alone."""
+    try:
+        yield
     except (sqlite3.Error, OverflowError, RecursionError, ValueError) as error:
         raise not_understood(str(error)) from None
 

@@ -606,7 +606,9 @@ def too_long(value: Any, column: Column) -> bool:
     """Whether a text has more bytes than its column holds, for NCHAR more characters."""
     if value is None or TYPES[column.type].code:
         return False
-    return len(value if column.type == "NCHAR" or isinstance(value, bytes) else value.encode()) > column.length
+    return (
+        len(value if column.type == "NCHAR" or isinstance(value, bytes) else value.encode()) > column.length
+    )
 
 
 def with_nan_as_text(values: Sequence[Any]) -> Sequence[Any]:

@@ -168,7 +168,9 @@ def decode_block(block: bytes) -> list[tuple[Type, list[Any]]]:
             data = exactly(block, position + 4 * rows, length)
             position += 4 * rows + length
             encoding = "utf-32-le" if type_.number == NCHAR_TYPE else "utf-8"
-            values = [None if offset < 0 else decode_text(sized(data, offset), encoding) for offset in offsets]
+            values = [
+                None if offset < 0 else decode_text(sized(data, offset), encoding) for offset in offsets
+            ]
         else:
             bitmap = exactly(block, position, (rows + 7) // 8)
             position += len(bitmap)

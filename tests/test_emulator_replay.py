@@ -28,7 +28,9 @@ RECORDINGS = Path(__file__).parent / "recordings"
 RECORDED_VERSION = "3.3.7.5.alpha"
 REST_ROWS_BEFORE = 140_100
 
-ANY_ORDER = "rows come in any order without ORDER BY, TDengine sends them a vgroup a block: compared as sets of rows"
+ANY_ORDER = (
+    "rows come in any order without ORDER BY, TDengine sends them a vgroup a block: compared as sets of rows"
+)
 EXCEPTIONS = {
     "SELECT SERVER_VERSION()": "the emulator gives its own version, which is longer",
     "SELECT NOW()": "the clock has moved on",
@@ -68,7 +70,9 @@ class Conversation:
         for line in recording:
             number = line["conn"]
             if number not in self.connections:
-                self.connections[number] = await websocket_connect(f"ws://127.0.0.1:{self.port}{line['path']}")
+                self.connections[number] = await websocket_connect(
+                    f"ws://127.0.0.1:{self.port}{line['path']}"
+                )
             connection = self.connections[number]
             content = line["text"] if "text" in line else bytes.fromhex(line["hex"])
             if line["from"] == "client":
@@ -97,7 +101,9 @@ class Conversation:
             self.prepared[number, arguments["stmt_id"]] = arguments["sql"]
 
     def compare_json(self, number: int, recorded: dict[str, Any], answered: dict[str, Any]) -> None:
-        sql = self.asked.get((number, recorded["req_id"])) or self.prepared.get((number, recorded.get("stmt_id", 0)))
+        sql = self.asked.get((number, recorded["req_id"])) or self.prepared.get(
+            (number, recorded.get("stmt_id", 0))
+        )
         if recorded.get("id"):
             self.results[number, recorded["id"]] = sql or ""
         for answer in (recorded, answered):
@@ -117,7 +123,9 @@ class Conversation:
             assert [answered[part] for part in without_time] == [recorded[part] for part in without_time], sql
             return
         if EXCEPTIONS[sql] == ANY_ORDER:
-            for rows, frame in zip(self.rows.setdefault(sql, (set(), set())), (recorded, answered), strict=True):
+            for rows, frame in zip(
+                self.rows.setdefault(sql, (set(), set())), (recorded, answered), strict=True
+            ):
                 rows.update(rows_of(frame))
             return
         assert answered[26:51] == recorded[26:51], sql
@@ -131,7 +139,9 @@ class Conversation:
 def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
     """The rows in the answer to a fetch; none where it says that the result is finished."""
     is_finished = fetched[50]
-    return [] if is_finished else list(zip(*(values for _, values in decode_block(fetched[55:])), strict=True))
+    return (
+        [] if is_finished else list(zip(*(values for _, values in decode_block(fetched[55:])), strict=True))
+    )
 
 
 @pytest.mark.parametrize("name", ["01-connect", "02-ddl", "03-stmt", "04-stmt2", "05-queries", "06-blocks"])
