@@ -1,0 +1,304 @@
+"""The page in a real Chromium, before the real server, producer and TDengine."""
+
+import base64
+import itertools
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TDengine
+from support import ROOT, Process, answers, emulator, free_port, python, wait_for
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
+CHARTS = ["Y Area", "Y Line", "Treemap"]
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser for the module's pages. Where there is none the tests are skipped; under CI they fail."""
+    if not CHROMIUM.exists():
+        missing = (
+            f"{CHROMIUM} is missing, so nothing tests the page; install it with: apt-get install chromium"
+        )
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Page:
+    """The dashboard in a tab of its own, and what a test asks of it."""
+
+    def __init__(self, tab: Any):
+        self.tab = tab
+        self.errors: list[str] = []
+        tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        tab.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+
+    def state(self) -> str:
+        """The state in a word: live, stale, connecting …"""
+        return self.tab.get_attribute("#status", "data-status")
+
+    def text(self, selector: str) -> str:
+        return self.tab.text_content(selector)
+
+    def wait_for_state(self, state: str) -> None:
+        wait_for(lambda: self.state() == state, f"the page to be {state}; it says {self.text('#state')!r}")
+
+    def rows(self) -> int:
+        return int(self.tab.get_attribute("#status", "data-rows") or 0)
+
+    def newest(self) -> str:
+        return self.tab.get_attribute("#status", "data-newest")
+
+    def timestamps(self) -> list[str]:
+        """The datagrid's column of timestamps, as they stand there: month, day, time to the millisecond."""
+        cells = self.tab.locator("perspective-viewer regular-table tbody td").all_text_contents()
+        return [cell for cell in cells if re.fullmatch(r"\d\d/\d\d, \d\d:\d\d:\d\d\.\d{3}", cell)]
+
+    def plugins(self) -> list[str]:
+        """What the viewers show, in their order on the page."""
+        return [self.saved(viewer)["plugin"] for viewer in range(self.viewers())]
+
+    def viewers(self) -> int:
+        return self.tab.locator("perspective-viewer").count()
+
+    def saved(self, viewer: int) -> dict[str, Any]:
+        """A viewer's configuration."""
+        return self.tab.locator("perspective-viewer").nth(viewer).evaluate("viewer => viewer.save()")
+
+    def arrange(self, viewer: int, changes: dict[str, Any]) -> None:
+        """Change a viewer's configuration, as its user would."""
+        where = self.tab.locator("perspective-viewer").nth(viewer)
+        where.evaluate("(viewer, changes) => viewer.restore(changes)", changes)
+
+    def coloured(self, viewer: int) -> float:
+        """The share of coloured pixels in a viewer's chart: frame, grid and labels are grey, data are not.
+
+        The right edge does not count, for there stands the legend.
+        """
+        box = self.tab.locator("perspective-viewer").nth(viewer).bounding_box()
+        plot = {**box, "width": box["width"] - 100}
+        png = base64.b64encode(self.tab.screenshot(clip=plot)).decode()
+        blank = self.tab.context.new_page()
+        share = blank.evaluate(COLOURED, f"data:image/png;base64,{png}")
+        blank.close()
+        return share
+
+
+COLOURED = """async (source) => {
+  const picture = new Image();
+  picture.src = source;
+  await picture.decode();
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  let coloured = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const channels = data.slice(i, i + 3);
+    if (Math.max(...channels) - Math.min(...channels) > 40) coloured++;
+  }
+  return coloured / (canvas.width * canvas.height);
+}"""
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 720})
+    yield Page(context.new_page())
+    context.close()
+
+
+@contextmanager
+def producer(settings: dict[str, str]) -> Iterator[Process]:
+    with Process(python("producer.py"), settings) as process:
+        yield process
+
+
+@contextmanager
+def server(settings: dict[str, str], port: int) -> Iterator[Process]:
+    """perspective_server.py on the port, once that answers."""
+    with Process(python("perspective_server.py"), {**settings, "PERSPECTIVE_PORT": str(port)}) as process:
+        try:
+            wait_for(lambda: answers(port) or not process.running(), "the server")
+            assert process.running()
+            yield process
+        finally:
+            print(process.output)  # for the report of a test that fails
+
+
+@pytest.fixture(scope="module")
+def meters(tdengine: TDengine) -> Iterator[dict[str, str]]:
+    """The settings of a database in which a producer writes all the time; it is dropped afterwards."""
+    name = f"test_page_{os.getpid()}"
+    settings = tdengine.settings(name)
+    try:
+        with producer(settings):
+            yield settings
+    finally:
+        connection = tdengine.connect()
+        connection.execute(f"DROP DATABASE IF EXISTS `{name}`")
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def live(meters: dict[str, str]) -> Iterator[int]:
+    """The port of a server with a full table."""
+    port = free_port()
+    with server(meters, port):
+        wait_for(lambda: health(port)["rows"] == 1000, "1,000 rows")
+        yield port
+
+
+def health(port: int) -> dict[str, Any]:
+    import requests
+
+    return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).json()
+
+
+@contextmanager
+def file_server() -> Iterator[str]:
+    """The clone's files from `python -m http.server`; yields the page's address there."""
+    port = free_port()
+    with Process(python("-m", "http.server", str(port), "--bind", "127.0.0.1")):
+        wait_for(lambda: answers(port), "the file server")
+        yield f"http://localhost:{port}/prsp-viewer.html"
+
+
+def check_that_all_is_live(page: Page) -> None:
+    page.wait_for_state("live")
+    assert page.plugins() == ["Datagrid", *CHARTS]
+    wait_for(lambda: page.rows() == 1000, "1,000 rows")
+    wait_for(lambda: page.text("#rows") == "1,000 rows", "the count of rows in plain words")
+
+    first = wait_for(page.timestamps, "timestamps in the datagrid")
+    assert len(first) == 10
+    wait_for(lambda: min(page.timestamps(), default="") > max(first), "timestamps that move on")
+    for viewer, chart in enumerate(CHARTS, start=1):
+        wait_for(lambda viewer=viewer: page.coloured(viewer) > 0.003, f"a drawn {chart}")
+
+
+def test_the_page_from_the_server_shows_four_live_viewers_over_one_websocket(live: int, page: Page) -> None:
+    sockets = []
+    page.tab.on("websocket", lambda socket: sockets.append(socket.url))
+    page.tab.goto(f"http://localhost:{live}/")
+    check_that_all_is_live(page)
+    assert page.errors == []
+    assert sockets == [f"ws://localhost:{live}/websocket"]
+
+
+def test_the_page_from_a_file_server_shows_four_live_viewers(live: int, page: Page) -> None:
+    with file_server() as address:
+        page.tab.goto(f"{address}?server=localhost:{live}")
+        check_that_all_is_live(page)
+        assert page.errors == []
+
+
+def test_the_page_fits_a_screen_and_a_phone(live: int, page: Page) -> None:
+    page.tab.goto(f"http://localhost:{live}/")
+    page.wait_for_state("live")
+    size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    assert page.tab.evaluate(size) == [1280, 720]
+
+    page.tab.set_viewport_size({"width": 390, "height": 844})
+    boxes = [box.bounding_box() for box in page.tab.locator("perspective-viewer").all()]
+    assert page.tab.evaluate(size)[0] == 390
+    assert all(box["width"] > 380 and box["height"] > 250 for box in boxes)
+    assert all(above["y"] + above["height"] <= below["y"] for above, below in itertools.pairwise(boxes))
+
+
+def test_a_server_restart_leaves_the_layout_as_the_user_arranged_it(
+    meters: dict[str, str], page: Page
+) -> None:
+    port = free_port()
+    with server(meters, port):
+        page.tab.goto(f"http://localhost:{port}/")
+        page.wait_for_state("live")
+        page.arrange(0, {"sort": [["voltage", "desc"]]})
+        page.arrange(1, {"plugin": "Y Bar", "title": "Mine"})
+        arranged = [page.saved(viewer) for viewer in range(4)]
+    wait_for(lambda: page.state() != "live", "the page to notice")
+    before = max(wait_for(page.timestamps, "the last data, still on display"))
+
+    with server(meters, port):
+        page.wait_for_state("live")
+        wait_for(lambda: min(page.timestamps(), default="") > before, "timestamps that move on")
+        assert [page.saved(viewer) for viewer in range(4)] == arranged
+
+
+def test_a_page_without_a_server_says_so_and_comes_alive_with_it(meters: dict[str, str], page: Page) -> None:
+    port = free_port()
+    with file_server() as address:
+        page.tab.goto(f"{address}?server=localhost:{port}")
+        wait_for(lambda: f"http://localhost:{port}" in page.text("#notice p"), "what the page waits for")
+        assert page.state() == "connecting"
+        with server(meters, port):
+            page.wait_for_state("live")
+            assert page.plugins() == ["Datagrid", *CHARTS]
+
+
+def test_a_stalled_server_is_told_and_survived(meters: dict[str, str], page: Page) -> None:
+    port = free_port()
+    with server(meters, port) as process:
+        page.tab.goto(f"http://localhost:{port}/")
+        page.wait_for_state("live")
+        process.signal(signal.SIGSTOP)
+        page.wait_for_state("silent")
+        process.signal(signal.SIGCONT)
+        page.wait_for_state("live")
+
+
+@pytest.mark.emulator_only
+def test_the_page_is_stale_while_tdengine_is_away(page: Page) -> None:
+    tdengine = TDengine(free_port(), is_emulator=True)
+    settings = tdengine.settings("power")
+    port = free_port()
+    with emulator(tdengine.port) as process, producer(settings), server(settings, port):
+        page.tab.goto(f"http://localhost:{port}/")
+        page.wait_for_state("live")
+        assert "TDengine emulator" in page.text("#source")
+
+        process.kill()
+        page.wait_for_state("stale")
+        assert "stale since" in page.text("#state")
+        before = max(wait_for(page.timestamps, "the last data, still on display"))
+
+        with emulator(tdengine.port):
+            page.wait_for_state("live")
+            wait_for(lambda: min(page.timestamps(), default="") > before, "timestamps that move on")
+
+
+def test_without_a_producer_the_newest_row_ages(tdengine: TDengine, database: str, page: Page) -> None:
+    settings = tdengine.settings(database)
+    with Process(python("producer.py", "--count", "2"), settings) as process:
+        assert process.wait() == 0, process.output
+    port = free_port()
+    with server(settings, port):
+        page.tab.goto(f"http://localhost:{port}/")
+        page.wait_for_state("live")
+        newest = page.newest()
+        wait_for(lambda: re.search(r", [3-9] s ago", page.text("#newest")), "a newest row that ages")
+        assert page.newest() == newest
+        assert page.state() == "live"
+
+
+def test_bad_addresses_get_a_clear_line(page: Page) -> None:
+    page.tab.goto((ROOT / "prsp-viewer.html").as_uri())
+    assert "over http" in page.text("#notice p")
+    with file_server() as address:
+        page.tab.goto(f"{address}?server=localhost:http")
+        assert "host:port" in page.text("#notice p")
