@@ -1,0 +1,140 @@
+"""The producer: what it generates, what it writes, and what it says about bad input."""
+
+import signal
+
+import pytest
+from conftest import TDengine
+from support import Process, free_port, python, wait_for
+
+from producer import LOCATIONS, gen_data
+
+
+def run_producer(tdengine: TDengine, database: str, *arguments: str, **settings: str) -> Process:
+    return Process(python("producer.py", *arguments), {**tdengine.settings(database), **settings})
+
+
+def rows_of(tdengine: TDengine, sql: str) -> list[tuple]:
+    connection = tdengine.connect()  # held, for a result can't be read once its connection is gone
+    return list(connection.query(sql))
+
+
+def written(process: Process) -> int:
+    """The rows that an ended producer says it wrote: its last line."""
+    word, count, *rest = process.lines[-1].split()
+    assert (word, rest[0]) == ("wrote", "rows"), process.output
+    return int(count)
+
+
+@pytest.mark.parametrize(
+    ("rows", "span"), [(300, 300), (1, 1), (7, 300), (33, 300), (12, 7), (1000, 100), (10_000, 1000)]
+)
+def test_a_batch_has_its_rows_and_timestamps_unique_in_a_meter(rows: int, span: int) -> None:
+    batch = gen_data(rows, start=1_000, span=span)
+    assert sum(len(timestamps) for _, timestamps, *_ in batch) == rows
+    for _, timestamps, current, voltage, phase in batch:
+        assert len(set(timestamps)) == len(timestamps) == len(current) == len(voltage) == len(phase)
+        assert timestamps == sorted(timestamps)
+        assert timestamps[0] >= 1_000
+        assert timestamps[-1] < 1_000 + span
+
+
+def test_a_batch_is_spread_over_its_interval() -> None:
+    for meter, timestamps, *_ in gen_data(300, start=5_000, span=300):
+        assert timestamps == [5_000 + meter + 10 * row for row in range(30)]
+
+
+def test_readings_stay_within_what_a_meter_can_show() -> None:
+    for _ in range(50):
+        for _, _, current, voltage, phase in gen_data(300, 0, 300):
+            assert all(0 <= value <= 75 + 9 * 50 for value in current)
+            assert all(200 <= value <= 225 for value in voltage)
+            assert all(0 <= value <= 105 + 3 * 50 for value in phase)
+
+
+def test_every_row_that_counts_as_written_is_there(tdengine: TDengine, database: str) -> None:
+    with run_producer(tdengine, database, "--count", "7", "--interval", "20", "--rows", "123") as producer:
+        assert producer.wait() == 0
+    assert written(producer) == 7 * 123
+    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(7 * 123,)]
+
+
+def test_there_are_ten_meters_each_with_its_place(tdengine: TDengine, database: str) -> None:
+    with run_producer(tdengine, database, "--count", "1") as producer:
+        assert producer.wait() == 0
+    found = rows_of(tdengine, f"SELECT DISTINCT tbname, groupid, location FROM {database}.meters")
+    assert sorted(found) == [(f"d_bind_{meter}", meter, place) for meter, place in enumerate(LOCATIONS)]
+
+
+def test_full_speed_overwrites_nothing(tdengine: TDengine, database: str) -> None:
+    arguments = ("--count", "20", "--interval", "0", "--rows", "5000")
+    with run_producer(tdengine, database, *arguments) as producer:
+        assert producer.wait() == 0
+    assert written(producer) == 100_000
+    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(100_000,)]
+
+
+def test_a_second_run_adds_to_the_first(tdengine: TDengine, database: str) -> None:
+    for total in (300, 600):
+        with run_producer(tdengine, database, "--count", "1", "--interval", "0") as producer:
+            assert producer.wait() == 0
+        assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(total,)]
+
+
+def test_reset_drops_what_was_there(tdengine: TDengine, database: str) -> None:
+    for _ in range(2):
+        with run_producer(tdengine, database, "--count", "1", "--reset") as producer:
+            assert producer.wait() == 0
+    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(300,)]
+
+
+def test_a_table_of_that_name_with_other_columns_is_left_alone(tdengine: TDengine, database: str) -> None:
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE {database}")
+    connection.execute(f"CREATE TABLE {database}.meters (ts TIMESTAMP, price INT) TAGS (name BINARY(8))")
+    with run_producer(tdengine, database) as producer:
+        assert producer.wait() == 1
+    assert "exists with other columns (ts, price, name)" in producer.output
+    assert "Traceback" not in producer.output
+    assert [row[0] for row in connection.query(f"DESCRIBE {database}.meters")] == ["ts", "price", "name"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(tdengine: TDengine, database: str, number: int) -> None:
+    with run_producer(tdengine, database) as producer:
+        wait_for(lambda: rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters")[0][0], "rows")
+        producer.signal(number)
+        assert producer.wait() == 0
+    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(written(producer),)]
+    assert len(producer.lines) == 1, producer.output
+
+
+@pytest.fixture
+def nowhere() -> TDengine:
+    """A port where nothing answers."""
+    return TDengine(free_port(), is_emulator=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "line", "status"),
+    [
+        (["--interval", "soon"], {}, "must be a whole number", 2),
+        (["--rows", "0"], {}, "must be a whole number", 2),
+        ([], {"TAOS_PORT": "many"}, "TAOS_PORT=many: must be a whole number from 1 to 65535", 1),
+        ([], {}, "is TDengine (with taosAdapter) up?", 1),
+    ],
+)
+def test_bad_input_gets_one_clear_line(
+    nowhere: TDengine, arguments: list[str], settings: dict[str, str], line: str, status: int
+) -> None:
+    with run_producer(nowhere, "power", *arguments, **settings) as producer:
+        assert producer.wait() == status
+    assert line in producer.output
+    assert "Traceback" not in producer.output
+
+
+def test_a_wrong_password_is_named(tdengine: TDengine, database: str) -> None:
+    with run_producer(tdengine, database, TAOS_PASSWORD="wrong") as producer:
+        assert producer.wait() == 1
+    assert "check TAOS_USER and TAOS_PASSWORD" in producer.output
+    assert "wrong" not in producer.output
+    assert "Traceback" not in producer.output
