@@ -153,7 +153,7 @@ export TAOS_HOST TAOS_PORT PERSPECTIVE_PORT
 export PYTHONUNBUFFERED=1
 
 case ${PERSPECTIVE_HOST:-} in
-    '' | 127.0.0.1 | 0.0.0.0 | ::) host=localhost ;;
+    '' | 127.0.0.1 | ::1 | 0.0.0.0 | ::) host=localhost ;;
     *) host=$PERSPECTIVE_HOST ;;
 esac
 dashboard=http://$host:$PERSPECTIVE_PORT/
