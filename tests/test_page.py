@@ -85,16 +85,15 @@ class Page:
         where = self.tab.locator("perspective-viewer").nth(viewer)
         where.evaluate("(viewer, changes) => viewer.restore(changes)", changes)
 
-    def coloured(self, viewer: int) -> float:
-        """The share of coloured pixels in a viewer's chart: frame, grid and labels are grey, data are not.
-
-        The right edge does not count, for there stands the legend.
-        """
+    def plot(self, viewer: int) -> bytes:
+        """A PNG of a viewer's chart, without the right edge, where its legend stands."""
         box = self.tab.locator("perspective-viewer").nth(viewer).bounding_box()
-        plot = {**box, "width": box["width"] - 100}
-        png = base64.b64encode(self.tab.screenshot(clip=plot)).decode()
+        return self.tab.screenshot(clip={**box, "width": box["width"] - 150})
+
+    def coloured(self, png: bytes) -> float:
+        """The share of coloured pixels in a plot: frame, grid and labels are grey, data are not."""
         blank = self.tab.context.new_page()
-        share = blank.evaluate(COLOURED, f"data:image/png;base64,{png}")
+        share = blank.evaluate(COLOURED, f"data:image/png;base64,{base64.b64encode(png).decode()}")
         blank.close()
         return share
 
@@ -189,7 +188,9 @@ def check_that_all_is_live(page: Page) -> None:
     assert len(first) == 10
     wait_for(lambda: min(page.timestamps(), default="") > max(first), "timestamps that move on")
     for viewer, chart in enumerate(CHARTS, start=1):
-        wait_for(lambda viewer=viewer: page.coloured(viewer) > 0.003, f"a drawn {chart}")
+        drawn = page.plot(viewer)
+        assert page.coloured(drawn) > 0.003, f"{chart} shows nothing"
+        wait_for(lambda viewer=viewer, drawn=drawn: page.plot(viewer) != drawn, f"a {chart} that moves")
 
 
 def test_the_page_from_the_server_shows_four_live_viewers_over_one_websocket(live: int, page: Page) -> None:
