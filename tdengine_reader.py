@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WINDOW = "12h"
 WINDOW_READ_INTERVAL = 2  # seconds from one read of the whole window to the next, at least
 WINDOW_READ_SHARE = 20  # a read of the whole window may take one part in so many of the time
-RETRY_DELAY = 1  # seconds between attempts to reach TDengine again
+RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
 
 COLUMNS = {  # TDengine's column: the types it may have
     "ts": {"TIMESTAMP"},
