@@ -1,0 +1,222 @@
+"""The whole path with real processes: producer → TDengine → server → viewer."""
+
+import asyncio
+import gzip
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+from conftest import TDengine
+from support import Process, answers, free_port, python, wait_for
+from viewers import Viewer
+
+COLUMNS = ["timestamp", "location", "groupid", "current", "voltage", "phase"]
+
+
+class Server:
+    """A running perspective_server.py."""
+
+    def __init__(self, process: Process, port: int):
+        self.process = process
+        self.port = port
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def health(self) -> dict[str, Any]:
+        status, _, body = self.get("/health")
+        health = json.loads(body)
+        assert status == (200 if health["status"] == "live" else 503)
+        return health
+
+    def wait_until_live(self, rows: int | None = None) -> dict[str, Any]:
+        def live() -> dict[str, Any] | None:
+            health = self.health()
+            fits = health["status"] == "live" and rows in (None, health["rows"])
+            return health if fits else None
+
+        return wait_for(live, f"a live server with {rows or 'any'} rows")
+
+    def shown(self, table: str = "meters_values") -> Counter:
+        """The rows that a viewer gets, as a multiset of tuples in the order of COLUMNS."""
+
+        async def ask() -> dict[str, list]:
+            async with Viewer(f"ws://127.0.0.1:{self.port}/websocket") as viewer:
+                opened = await viewer.client.open_table(table)
+                view = await opened.view(columns=COLUMNS)
+                return await view.to_columns()
+
+        columns = asyncio.run(ask())
+        return Counter(zip(*(columns[name] for name in COLUMNS), strict=True))
+
+
+@contextmanager
+def serving(settings: dict[str, str]) -> Iterator[Server]:
+    port = free_port()
+    with Process(python("perspective_server.py"), {**settings, "PERSPECTIVE_PORT": str(port)}) as process:
+        wait_for(lambda: answers(port) or not process.running(), "the server")
+        yield Server(process, port)
+
+
+def in_tdengine(tdengine: TDengine, database: str) -> Counter:
+    """What the table is to hold, asked of TDengine itself."""
+    connection = tdengine.connect()
+    return Counter(
+        connection.query(
+            "SELECT CAST(ts AS BIGINT), location, groupid, current, voltage, phase "
+            f"FROM {database}.meters WHERE ts >= NOW() - 12h ORDER BY ts DESC LIMIT 1000"
+        )
+    )
+
+
+def rounded(rows: Counter) -> Counter:
+    """FLOAT columns are of 32 bits: their values as text with the digits that those have."""
+    return Counter(
+        tuple(f"{value:.6g}" if isinstance(value, float) else value for value in row)
+        for row in rows.elements()
+    )
+
+
+def test_viewers_get_the_newest_rows_once_each(tdengine: TDengine, database: str) -> None:
+    settings = tdengine.settings(database)
+    with serving(settings) as server:
+        with Process(python("producer.py", "--interval", "70", "--count", "30"), settings) as producer:
+            server.wait_until_live(rows=1000)
+            assert producer.wait() == 0
+        expected = rounded(in_tdengine(tdengine, database))
+        assert expected.total() == len(expected) == 1000
+        wait_for(lambda: rounded(server.shown()) == expected, "the table to equal the query")
+        health = server.health()
+        assert health["newest"].endswith("+00:00")
+
+
+def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) -> None:
+    settings = tdengine.settings(database)
+    with serving(settings) as server:
+        assert server.health()["status"] == "waiting"
+        with Process(python("producer.py", "--count", "1"), settings) as producer:
+            assert producer.wait() == 0
+        health = server.wait_until_live(rows=300)
+    assert health.keys() == {
+        "status",
+        "tdengine",
+        "rows",
+        "newest",
+        "last_poll_ms_ago",
+        "polls",
+        "errors",
+        "last_error",
+        "reader_restarts",
+        "viewers",
+    }
+    assert health["tdengine"]["url"] == f"localhost:{tdengine.port}"
+    assert health["tdengine"]["version"].startswith("3.3.")
+    assert health["tdengine"]["version"].endswith(".emulator") == tdengine.is_emulator
+    assert health["polls"] > 0
+    assert health["viewers"] == 0
+
+
+def test_viewers_are_counted_while_they_are_there(tdengine: TDengine, database: str) -> None:
+    with serving(tdengine.settings(database)) as server:
+
+        async def look() -> int:
+            async with Viewer(f"ws://127.0.0.1:{server.port}/websocket") as viewer:
+                await viewer.client.get_hosted_table_names()
+                health = await asyncio.to_thread(server.health)
+                return health["viewers"]
+
+        assert asyncio.run(look()) == 1
+        wait_for(lambda: server.health()["viewers"] == 0, "the viewer to be gone")
+
+
+def test_the_limit_and_the_tables_name_can_be_set(tdengine: TDengine, database: str) -> None:
+    settings = {
+        **tdengine.settings(database),
+        "PERSPECTIVE_LIMIT": "20",
+        "PERSPECTIVE_TABLE_NAME": "newest readings",
+    }
+    with serving(settings) as server, Process(python("producer.py", "--count", "2"), settings) as producer:
+        assert producer.wait() == 0
+        server.wait_until_live(rows=20)
+        wait_for(lambda: server.shown("newest readings").total() == 20, "20 rows")
+
+
+def test_the_server_gives_out_the_page_and_its_library(tdengine: TDengine, database: str) -> None:
+    with serving(tdengine.settings(database)) as server:
+        status, headers, page = server.get("/")
+        assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert b"<perspective-viewer" in page
+        path = "/perspective/perspective-anywidget.js"
+        status, headers, library = server.get(path)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, "*")
+        status, headers, compressed = server.get(path, **{"Accept-Encoding": "gzip"})
+        assert headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(compressed) == library
+        status, _, body = server.get(path, **{"If-None-Match": headers["Etag"]})
+        assert (status, body) == (304, b"")
+        for missing in ("/perspective/", "/perspective/../../perspective/__init__.py", "/producer.py"):
+            assert server.get(missing)[0] == 404
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_and_its_reader(tdengine: TDengine, database: str, number: int) -> None:
+    with serving(tdengine.settings(database)) as server:
+        server.process.wait_for_line("has no database")
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert children
+        server.process.signal(number)
+        assert server.process.wait() == 0
+        wait_for(lambda: not any(child.is_running() for child in children), "its children to end")
+        assert "Traceback" not in server.process.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"PERSPECTIVE_LIMIT": "some"}, "PERSPECTIVE_LIMIT=some: must be a whole number"),
+        ({"PERSPECTIVE_REFRESH_RATE": "0"}, "PERSPECTIVE_REFRESH_RATE=0: must be a whole number"),
+        ({"PERSPECTIVE_PORT": "70000"}, "PERSPECTIVE_PORT=70000: must be a whole number"),
+        ({"PERSPECTIVE_HOST": "no.such.host.invalid"}, "can't listen on no.such.host.invalid"),
+        ({"PERSPECTIVE_ALLOWED_ORIGINS": "example"}, "PERSPECTIVE_ALLOWED_ORIGINS"),
+    ],
+)
+def test_a_malformed_setting_gets_one_clear_line(settings: dict[str, str], line: str) -> None:
+    settings = {"PERSPECTIVE_PORT": str(free_port()), **settings}
+    with Process(python("perspective_server.py"), settings) as process:
+        assert process.wait() != 0
+    assert line in process.output
+    assert len(process.lines) == 1, process.output
+
+
+def test_a_port_in_use_gets_one_clear_line(tdengine: TDengine) -> None:
+    with Process(python("perspective_server.py"), {"PERSPECTIVE_PORT": str(tdengine.port)}) as process:
+        assert process.wait() != 0
+    assert f"can't listen on 127.0.0.1:{tdengine.port}" in process.output
+    assert len(process.lines) == 1, process.output
+
+
+def test_the_server_never_imports_the_blocking_driver() -> None:
+    code = "import sys, perspective_server; sys.exit('taosws' in sys.modules)"
+    with Process(python("-c", code)) as process:
+        assert process.wait() == 0, process.output
+
+
+def test_a_wrong_password_is_told_and_not_shown(tdengine: TDengine, database: str) -> None:
+    with serving({**tdengine.settings(database), "TAOS_PASSWORD": "not-the-password"}) as server:
+        server.process.wait_for_line("check TAOS_USER and TAOS_PASSWORD")
+        health = server.health()
+        assert health["status"] == "waiting"
+        assert "check TAOS_USER and TAOS_PASSWORD" in health["last_error"]
+        assert "not-the-password" not in server.process.output + json.dumps(health)
