@@ -56,7 +56,12 @@ class Page:
         return self.tab.text_content(selector)
 
     def wait_for_state(self, state: str) -> None:
-        wait_for(lambda: self.state() == state, f"the page to be {state}; it says {self.text('#state')!r}")
+        try:
+            wait_for(lambda: self.state() == state, state)
+        except AssertionError:
+            raise AssertionError(
+                f"the page does not become {state}, it says {self.text('#state')!r}"
+            ) from None
 
     def rows(self) -> int:
         return int(self.tab.get_attribute("#status", "data-rows") or 0)
