@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,9 @@ WINDOW_READ_INTERVAL = 2  # seconds from one read of the whole window to the nex
 WINDOW_READ_SHARE = 20  # a read of the whole window may take one part in so many of the time
 RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
 
-COLUMNS = {  # TDengine's column: the types it may have
+COLUMNS = {  # TDengine's column: the types it may have (VARCHAR is BINARY in a query's result)
     "ts": {"TIMESTAMP"},
-    "location": {"VARCHAR", "NCHAR"},
+    "location": {"VARCHAR", "BINARY", "NCHAR"},
     "groupid": {"TINYINT", "SMALLINT", "INT"},
     "current": {"FLOAT", "DOUBLE"},
     "voltage": {"TINYINT", "SMALLINT", "INT"},
@@ -39,9 +40,8 @@ Values = tuple[str | None, int | None, float | None, int | None, float | None]  
 Rows = dict[Key, Values]
 
 
-def check_columns(connection: "taosws.Connection", tdengine: TDengine) -> None:
-    """Raises Refused where the table lacks one of the six columns or has it in another type."""
-    found = {row[0]: row[1] for row in connection.query(f"DESCRIBE {tdengine.table_sql}")}
+def check_columns(tdengine: TDengine, found: dict[str, str]) -> None:
+    """Raises Refused where the table's columns, name to type, lack one of the six or have it in another type."""
     wrong = [name for name, types in COLUMNS.items() if found.get(name) not in types]
     if wrong:
         raise Refused(
@@ -53,12 +53,28 @@ def check_columns(connection: "taosws.Connection", tdengine: TDengine) -> None:
 def read_tdengine(connection: "taosws.Connection", tdengine: TDengine, since: str, limit: int) -> Rows:
     """The newest `limit` rows for which `since` holds, newest first.
 
-    The timestamp comes as a number: parsing it from text would cost more than the query.
+    Of the rows that tie at the oldest timestamp those with the highest subtable names are taken, the same ones
+    each time. Raises Refused, or taosws.Error.
     """
+    rows = select(connection, tdengine, f"{since} ORDER BY ts DESC LIMIT {limit}")
+    if len(rows) == limit:
+        # Sorting by name too in the first place would take TDengine seconds where the table is large.
+        oldest = next(reversed(rows))[1]
+        tied = list(takewhile(lambda key: key[1] == oldest, reversed(rows)))
+        for key in tied:
+            del rows[key]
+        rows |= select(connection, tdengine, f"ts = {oldest} ORDER BY tbname DESC LIMIT {len(tied)}")
+    return rows
+
+
+def select(connection: "taosws.Connection", tdengine: TDengine, condition: str) -> Rows:
+    """The rows of `condition`. The timestamp comes as a number: parsing text would cost more than the query."""
     result = connection.query(
         "SELECT tbname, CAST(ts AS BIGINT), location, groupid, current, voltage, phase "
-        f"FROM {tdengine.table_sql} WHERE {since} ORDER BY ts DESC LIMIT {limit}"
+        f"FROM {tdengine.table_sql} WHERE {condition}"
     )
+    # The table may have been dropped and made anew since the last DESCRIBE.
+    check_columns(tdengine, {"ts": "TIMESTAMP"} | {field.name(): field.type() for field in result.fields})
     return {
         (subtable, timestamp): (location, groupid, number(current), voltage, number(phase))
         for subtable, timestamp, location, groupid, current, voltage, phase in result
@@ -136,11 +152,16 @@ class Window:
                 "timestamp": [timestamp for _, timestamp in keys],
                 "location": location,
                 "groupid": groupid,
-                "current": current,
+                "current": as_text(current),
                 "voltage": voltage,
-                "phase": phase,
+                "phase": as_text(phase),
             }
         )
+
+
+def as_text(values: tuple[float | None, ...]) -> list[str | None]:
+    """For a float column of Perspective, which reads text to the last bit, and JSON's numbers only nearly."""
+    return [value if value is None else repr(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -184,9 +205,10 @@ class Reader:
         now = time.monotonic()
         whole = False
         if now >= self.next_window_read or not self.watermarks:
-            check_columns(connection, self.tdengine)
+            described = connection.query(f"DESCRIBE {self.tdengine.table_sql}")
+            check_columns(self.tdengine, {name: kind for name, kind, *_ in described})
             server_time = next(iter(connection.query("SELECT CAST(NOW() AS BIGINT)")))[0]
-            self.server_clock = server_time - now * 1000
+            self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
             rows = read_tdengine(connection, self.tdengine, f"ts >= NOW() - {WINDOW}", self.window.limit)
             update, whole = self.window.replace(rows)
             took = time.monotonic() - now
