@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -55,8 +56,10 @@ SCHEMA = {
 PAGE = Path(__file__).with_name("prsp-viewer.html")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 
-STALE_AFTER = 2  # seconds without a successful poll, or five refreshes if that is longer
-READER_SILENCE = HANG_TIMEOUT + 2  # seconds without a word after which the reader is killed
+PATIENCE = max(
+    2, 5 * PERSPECTIVE_REFRESH_RATE / 1000
+)  # seconds without a poll until the table counts as stale
+READER_SILENCE = HANG_TIMEOUT + 2  # seconds without a word after that until the reader is killed
 
 # Perspective updates a table's grouped views in parallel, and each of these tasks waits for tasks of its own
 # in the same pool. With as many grouped views as threads that can wait for ever: with a single page where
@@ -125,8 +128,7 @@ class Mirror:
         """`waiting`: no data yet; `live`; `stale`: what the table holds may be out of date."""
         if self.last_poll is None or not self.had_rows:
             return "waiting"
-        allowed = max(STALE_AFTER, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
-        return "stale" if self.error or time.monotonic() - self.last_poll > allowed else "live"
+        return "stale" if self.error or time.monotonic() - self.last_poll > PATIENCE else "live"
 
     def health(self) -> dict[str, object]:
         """The answer of /health, but for the viewers."""
@@ -163,7 +165,7 @@ class ReaderThread(threading.Thread):
                 tdengine_reader.run, self.tdengine, PERSPECTIVE_REFRESH_RATE, PERSPECTIVE_LIMIT
             )
             try:
-                while pipe.poll(READER_SILENCE):
+                while self.hears_from(pipe):
                     self.on_loop(self.mirror.take, pipe.recv())
             except (EOFError, OSError):
                 pass  # it has ended
@@ -176,6 +178,13 @@ class ReaderThread(threading.Thread):
             pipe.close()
             if not self.stopping.wait(0.2):
                 self.on_loop(self.mirror.restarted)
+
+    def hears_from(self, pipe: Connection) -> bool:
+        """Wait for the reader's next word; False when it has been silent for READER_SILENCE."""
+        if pipe.poll(PATIENCE):
+            return True
+        self.on_loop(self.mirror.fail, f"no answer from TDengine at {self.tdengine.url} for {PATIENCE:g} s")
+        return pipe.poll(READER_SILENCE)
 
     def on_loop(self, function: Callable[..., None], *arguments: object) -> None:
         """Call on the event loop and wait: a busy server makes the reader wait, and no queue grows."""
