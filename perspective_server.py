@@ -24,11 +24,11 @@ from pathlib import Path
 
 import perspective
 import tornado.web
-from viewer_gate import ViewerGate, ViewerHandler, websocket_settings
 
 import tdengine_reader
 from tdengine_connection import HANG_TIMEOUT, TDengine, start_child, whole_number
 from tdengine_reader import Connected, Failed, Poll
+from viewer_gate import ViewerGate, ViewerHandler, websocket_settings
 
 TAOS_HOST = os.environ.get("TAOS_HOST") or "localhost"
 TAOS_PORT = whole_number("TAOS_PORT", 6041, 1, 65535)
