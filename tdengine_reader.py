@@ -41,7 +41,7 @@ Rows = dict[Key, Values]
 
 
 def check_columns(tdengine: TDengine, found: dict[str, str]) -> None:
-    """Raises Refused where the table's columns, name to type, lack one of the six or have it in another type."""
+    """Raises Refused where `found`, column to type, lacks one of the six or has it in another type."""
     wrong = [name for name, types in COLUMNS.items() if found.get(name) not in types]
     if wrong:
         raise Refused(
@@ -53,8 +53,8 @@ def check_columns(tdengine: TDengine, found: dict[str, str]) -> None:
 def read_tdengine(connection: "taosws.Connection", tdengine: TDengine, since: str, limit: int) -> Rows:
     """The newest `limit` rows for which `since` holds, newest first.
 
-    Of the rows that tie at the oldest timestamp those with the highest subtable names are taken, the same ones
-    each time. Raises Refused, or taosws.Error.
+    Of the rows that tie at the oldest timestamp those with the highest subtable names are taken, the same
+    ones each time. Raises Refused, or taosws.Error.
     """
     rows = select(connection, tdengine, f"{since} ORDER BY ts DESC LIMIT {limit}")
     if len(rows) == limit:
@@ -68,7 +68,7 @@ def read_tdengine(connection: "taosws.Connection", tdengine: TDengine, since: st
 
 
 def select(connection: "taosws.Connection", tdengine: TDengine, condition: str) -> Rows:
-    """The rows of `condition`. The timestamp comes as a number: parsing text would cost more than the query."""
+    """The rows of `condition`, their timestamps as numbers: parsing text would cost more than the query."""
     result = connection.query(
         "SELECT tbname, CAST(ts AS BIGINT), location, groupid, current, voltage, phase "
         f"FROM {tdengine.table_sql} WHERE {condition}"
