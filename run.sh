@@ -8,6 +8,7 @@ set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
 
 EMULATOR=tdengine_emulator
+EMULATOR_DATA=emulator-data # the emulator's rows outlive its end, as TDengine's do
 PRODUCER=producer.py
 SERVER=perspective_server.py
 
@@ -58,7 +59,7 @@ start() {
     [ -p "$state/$part.pipe" ] || mkfifo "$state/$part.pipe"
     pass_on "$state/$part.output" <"$state/$part.pipe" &
     echo $! >"$state/$part.listener"
-    [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$TAOS_PORT"
+    [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$TAOS_PORT" --data "$EMULATOR_DATA"
     venv/bin/python -S -c "$LEAD_A_GROUP" "$@" </dev/null >"$state/$part.pipe" 2>&1 &
     echo $! >"$state/$part.pid"
 }

@@ -204,7 +204,7 @@ def test_where_no_tdengine_answers_the_emulator_is_started_and_named_a_stand_in(
         run.wait_for_line(
             f"no TDengine on localhost:{port}: starting the emulator there (a stand-in, not TDengine)"
         )
-        assert run.wait_for_line(f"{EMULATOR} runs:").endswith(f"--port {port}")
+        assert run.wait_for_line(f"{EMULATOR} runs:").endswith(f"--port {port} --data emulator-data")
         part_pid(run, SERVER)
         part_pid(run, PRODUCER)
 
