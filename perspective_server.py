@@ -13,6 +13,8 @@ import hashlib
 import logging
 import os
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -83,6 +85,7 @@ class Mirror:
         self.last_poll: float | None = None  # time.monotonic() of the last successful one
         self.errors = 0
         self.error: str | None = None  # what is wrong now
+        self.told: set[str] = set()  # errors logged since the last successful poll
         self.last_error: str | None = None
         self.reader_restarts = 0
 
@@ -101,6 +104,7 @@ class Mirror:
                 if self.error:
                     log.info("reading TDengine at %s again", self.tdengine.url)
                 self.error = None
+                self.told.clear()
             case Failed():
                 self.fail(message.error)
 
@@ -116,8 +120,9 @@ class Mirror:
     def fail(self, error: str) -> None:
         """Note an error; log it when it is news."""
         self.errors += 1
-        if self.error is None:
+        if error not in self.told:
             log.warning("%s; trying again, the last data stay on screen", error)
+            self.told.add(error)
         self.error = self.last_error = error
 
     def restarted(self) -> None:
@@ -164,7 +169,10 @@ class ReaderThread(threading.Thread):
             self.process, pipe = start_child(
                 tdengine_reader.run, self.tdengine, PERSPECTIVE_REFRESH_RATE, PERSPECTIVE_LIMIT
             )
+            if self.stopping.is_set():
+                self.process.kill()
             try:
+                limit_reads(pipe, READER_SILENCE)
                 while self.hears_from(pipe):
                     self.on_loop(self.mirror.take, pipe.recv())
             except (EOFError, OSError):
@@ -194,10 +202,18 @@ class ReaderThread(threading.Thread):
 
         asyncio.run_coroutine_threadsafe(call(), self.loop).result()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Kill the reader; returns when it and this thread have ended."""
         self.stopping.set()
         if self.process is not None:
             self.process.kill()
+        await asyncio.to_thread(self.join)
+
+
+def limit_reads(pipe: Connection, seconds: int) -> None:
+    """Let `pipe.recv` raise OSError when it waits so long: the reader may stop in the middle of a message."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
 
 
 class Handler(tornado.web.RequestHandler):
@@ -316,7 +332,7 @@ async def serve() -> None:
     reader.start()
     await stop.wait()
     listener.stop()
-    reader.stop()
+    await reader.stop()
 
 
 def main() -> None:

@@ -105,6 +105,29 @@ def start_child(target: Callable[..., None], *arguments: Any) -> tuple[BaseProce
     return process, pipe
 
 
+def silence_driver() -> None:
+    """Send standard error nowhere: `taosws` prints a backtrace for what it then raises anyway."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+@contextmanager
+def errors_explained(tdengine: TDengine) -> Iterator[None]:
+    """Turn whatever the driver raises in the block into a TDengineError."""
+    import taosws
+
+    try:
+        yield
+    except (TDengineError, OSError):
+        raise
+    except taosws.Error as error:
+        raise explain(tdengine, error) from None
+    except BaseException as error:  # `taosws` panics over text that is not UTF-8, and a panic is no Exception
+        reason = " ".join(str(error).split())
+        raise OutOfReach(
+            f"TDengine at {tdengine.url} sends what can't be read: {type(error).__name__}: {reason}"
+        ) from None
+
+
 @contextmanager
 def watchdog(seconds: float = HANG_TIMEOUT) -> Iterator[None]:
     """End this process with status 1 if the block takes longer; the parent starts it anew."""
@@ -131,11 +154,8 @@ def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
         needed = ".".join(map(str, MINIMUM_VERSION))
         raise Refused(f"TDengine at {tdengine.url} is version {version}; this needs {needed} or newer")
     user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
-    try:
-        connection = taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **DRIVER_OPTIONS)
-    except taosws.Error as error:
-        raise explain(tdengine, error) from None
-    return connection, version
+    with errors_explained(tdengine):
+        return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **DRIVER_OPTIONS), version
 
 
 def server_version(tdengine: TDengine) -> str:

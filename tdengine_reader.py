@@ -16,7 +16,15 @@ from itertools import takewhile
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from tdengine_connection import Refused, TDengine, TDengineError, connect, explain, watchdog
+from tdengine_connection import (
+    Refused,
+    TDengine,
+    TDengineError,
+    connect,
+    errors_explained,
+    silence_driver,
+    watchdog,
+)
 
 if TYPE_CHECKING:
     import taosws
@@ -229,8 +237,7 @@ def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, limit: int) -> 
 
     A poll that takes longer than that skips the beats it missed. A hung call ends the process.
     """
-    import taosws
-
+    silence_driver()
     reader = Reader(tdengine, limit)
     connection = None
     interval = refresh_rate / 1000
@@ -238,18 +245,17 @@ def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, limit: int) -> 
     try:
         while True:
             try:
-                with watchdog():
-                    if connection is None:
+                if connection is None:
+                    with watchdog():
                         connection, version = connect(tdengine)
-                        pipe.send(Connected(version))
-                        reader.forget_time()
+                    pipe.send(Connected(version))
+                    reader.forget_time()
+                with errors_explained(tdengine), watchdog():
                     message = reader.poll(connection)
-            except (TDengineError, taosws.Error) as error:
+            except TDengineError as error:
                 with watchdog():
                     connection = None
-                pipe.send(
-                    Failed(str(error if isinstance(error, TDengineError) else explain(tdengine, error)))
-                )
+                pipe.send(Failed(str(error)))
                 beat = time.monotonic() + RETRY_DELAY
             else:
                 pipe.send(message)

@@ -410,8 +410,8 @@ def test_tied_rows_at_the_windows_old_end_do_not_come_and_go(source: Source, ahe
         timestamp = source.clock() + ahead + number
         for meter in order:
             source.insert(meter, [(timestamp, 1.0, METERS.index(meter), 1.0)])
-        copy.poll_new()
-        copy.poll(whole_window=True)
+            copy.poll_new()
+        copy.poll(whole_window=True)  # brings what was written behind the watermark
         copy.assert_quiet()
         copy.assert_exact()
 
