@@ -215,14 +215,20 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.prepared: dict[int, Prepared | None] = {}
         self.results: dict[int, deque[bytes]] = {}
 
+    def open(self) -> None:
+        self.set_nodelay(True)
+
     def on_message(self, message: str | bytes) -> None:
         self.started = time.perf_counter_ns()
-        if isinstance(message, str):
-            self.on_text(message)
-        elif len(message) < wire.HEAD:
-            self.close(1002, "message length is too short")
-        else:
-            self.on_frame(message)
+        try:
+            if isinstance(message, str):
+                self.on_text(message)
+            elif len(message) < wire.HEAD:
+                self.close(1002, "message length is too short")
+            else:
+                self.on_frame(message)
+        except tornado.websocket.WebSocketClosedError:
+            pass  # the client left before its answer
 
     def on_text(self, message: str) -> None:
         try:
