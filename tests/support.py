@@ -1,5 +1,6 @@
 """What the tests share: free ports, waiting for a condition, and processes that never outlive a test."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -111,10 +112,8 @@ class Process:
 
     def kill(self) -> None:
         """Kill the whole group and reap the process."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._popen.wait()
 
     def __enter__(self) -> "Process":
