@@ -1,90 +1,653 @@
-"""Who may look: the viewers' WebSocket, and from which pages it is opened."""
+"""What a viewer may ask, from where, and how much.
 
+Perspective's engine trusts its clients: any of them may change the tables, and a malformed request ends the
+process. `check_request` lets through only what a reader needs. `ViewerGate` decides who may connect at all.
+`ViewerHandler` is one viewer's WebSocket, held to its share of the server.
+"""
+
+import asyncio
+import hmac
+import ipaddress
 import logging
+import math
+import re
+import sys
+import time
+from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import perspective
 import tornado.httputil
+import tornado.ioloop
 import tornado.web
 import tornado.websocket
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
-LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
-MAX_MESSAGE = 1 << 20  # bytes; what a viewer asks is a few hundred
-MAX_VIEWERS = 100
+# Limits for one viewer; in brackets what a page with four viewers needs.
+MAX_VIEWS = 16  # [4, and for a moment twice as many while they are rearranged]
+MAX_SUBSCRIPTIONS = 64  # to updates and deletions; each is a message at every update [13]
+MAX_REQUESTS = 200  # a second; beyond it they wait [50]
+MAX_ENGINE_TIME = 0.25  # of each second; beyond it its requests wait, so that the others get their turn
+MAX_VIEW_TIME = 0.1  # seconds to compute all its views: each update costs up to three times as much [0.02]
+MAX_CELLS = 500_000  # in one answer: more would hold up the others for longer than a poll [6,000]
+MAX_WAITING = 16 << 20  # bytes sent to it that it has not read yet [0.1 MB]
+MAX_MESSAGE = 64 << 10  # bytes of a request [a few hundred]
+
+# Limits for one request: what lies beyond would take the engine seconds, or end it.
+MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each
+MAX_PIVOTS = 6  # columns to group by, and to split by: each doubles the time
+MAX_EXPRESSIONS = 20  # of a view
+MAX_EXPRESSION = 2000  # characters
+MAX_VIEW_NAME = 100  # characters; Perspective's own names have 21
+MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflows
+MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where a number makes no date
+
+MAX_VIEWERS = 100  # at once; with the views of each there must be fewer than the engine has threads
+MAX_MEMORY_GROWTH = 64 << 20  # bytes, see renewal_due
+MAX_LOG_LINES = 20  # of refusals, a minute: a viewer must not fill the disk
 
 websocket_settings = {
     "websocket_max_message_size": MAX_MESSAGE,
-    "websocket_ping_interval": 20,  # seconds; a connection without an answer within this time is closed
+    # Seconds. A dead connection is found within two of them; proxies end a silent one after 60.
+    "websocket_ping_interval": 20,
+    "websocket_ping_timeout": 20,
 }
+# For Application.listen: who connects and then says nothing is gone after 10 s. No request here has a body.
+http_settings = {
+    "idle_connection_timeout": 10,
+    "body_timeout": 10,
+    "max_body_size": 1024,
+    "max_header_size": 16 << 10,
+}
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+SECRET_PATHS = ("/health", "/websocket")  # where a token is needed, if there is one
+
+TEXT_FRAME, NOT_A_REQUEST, TRY_AGAIN_LATER = 1003, 1007, 1013  # why a WebSocket is closed
+VIEW_NOT_FOUND = 1  # a status code of Perspective's
+OWN_QUESTION = 0xFFFFFFFF  # the message id of what the handler itself asks; clients draw theirs at random
 
 log = logging.getLogger("viewer_gate")
 
+# The part of perspective.proto that a reader needs, as perspective-python 5.6.1 speaks it.
+READER_PROTO = """
+message Nothing {}
+message Subscribe { bool subscribe = 1; }
+message Subscription { uint32 id = 1; }
+message Updates { optional uint32 mode = 1; }
+message Row { uint32 row_index = 1; }
+message Depth { uint32 depth = 1; }
+message Column { string column_name = 1; }
+message Columns { optional uint32 start_col = 1; optional uint32 end_col = 2; }
 
-class ViewerGate:
-    """The policy, and the viewers connected at the moment."""
+message Viewport {
+    optional uint32 start_row = 1; optional uint32 start_col = 2;
+    optional uint32 end_row = 3; optional uint32 end_col = 4;
+    optional bool emit_legacy_row_path_names = 5;
+}
+message Csv { Viewport viewport = 1; }
+message Arrow { Viewport viewport = 1; optional string compression = 2; }
+message Json {
+    Viewport viewport = 1; optional bool id = 2; optional bool index = 3; optional bool formatted = 4;
+}
 
-    def __init__(self, host: str, port: int, allowed_origins: str = ""):
-        self.viewers: set[ViewerHandler] = set()
-        self.local = host in LOCAL_NAMES
-        self.allowed_origins = {origin.strip().rstrip("/") for origin in allowed_origins.split(",")} - {""}
-        for origin in self.allowed_origins:
-            if urlsplit(origin).scheme not in ("http", "https") or not urlsplit(origin).hostname:
-                raise ValueError(
-                    f"PERSPECTIVE_ALLOWED_ORIGINS: {origin!r} is no origin such as https://example.org"
-                )
+message Scalar { oneof scalar { bool bool = 1; double float = 4; string string = 6; uint32 null = 7; } }
+message Filter { string column = 1; string op = 2; repeated Scalar value = 3; }
+message Sort { string column = 1; uint32 op = 2; }
+message Aggregate { repeated string aggregations = 1; }
+message Order { string column = 1; bool desc = 2; }
+message Window {
+    string column = 2; string aggregate = 3; repeated string partition_by = 4; Order order_by = 5;
+    oneof frame { uint32 rows = 6; double range = 7; uint32 cumulative = 8; }
+    optional uint32 offset = 9; optional double alpha = 10;
+}
+message ColumnNames { repeated string columns = 1; }
+message ViewColumns { oneof which { uint32 default_columns = 1; ColumnNames columns = 2; } }
+message ViewConfig {
+    repeated string group_by = 1; repeated string split_by = 2; ViewColumns columns = 3;
+    repeated Filter filter = 4; repeated Sort sort = 5;
+    map<string,string> expressions = 6; map<string,Aggregate> aggregates = 7;
+    uint32 filter_op = 8; optional uint32 group_by_depth = 9; optional uint32 group_rollup_mode = 10;
+    map<string,Window> windows = 11; optional uint32 split_rollup_mode = 12;
+}
+message MakeView { string view_id = 1; ViewConfig config = 2; }
+message Describe { ViewConfig config = 1; }
+message Validate { map<string,string> expressions = 1; }
 
-    def check(self, request: tornado.httputil.HTTPServerRequest) -> None:
-        """Raises HTTPError 403 for a Host header that is not ours: a page that had its name rebound to us."""
-        name = urlsplit(f"//{request.host}").hostname
-        configured = {urlsplit(origin).hostname for origin in self.allowed_origins}
-        if self.local and name not in LOCAL_NAMES | configured:
-            log.warning("refused a request for host %r", request.host)
-            raise tornado.web.HTTPError(403)
+message Request {
+    uint32 msg_id = 1;
+    string entity_id = 2;
+    oneof request {
+        Nothing features = 3; Nothing system_info = 17;
+        Subscribe hosted_tables = 4; Subscription remove_hosted_tables = 37;
 
-    def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
-        """Whether the page that sent the request may see the answer."""
-        origin = request.headers.get("Origin", "")
-        parts = urlsplit(origin)
-        return (
-            origin in self.allowed_origins
-            or parts.netloc == request.host
-            or (self.local and parts.hostname in LOCAL_NAMES)
+        MakeView make_view = 6; Nothing table_schema = 7; Nothing table_size = 8;
+        Validate validate = 9; Describe describe = 41;
+        Nothing table_on_delete = 29; Subscription table_remove_delete = 30;
+
+        Columns view_column_paths = 10; Nothing view_delete = 11; Nothing view_dimensions = 12;
+        Nothing view_expression_schema = 13; Nothing view_config = 14; Nothing view_schema = 15;
+        Row view_collapse = 18; Row view_expand = 19; Column view_min_max = 20; Depth view_depth = 23;
+        Arrow view_to_arrow = 16; Json view_to_columns = 24; Csv view_to_csv = 25; Json view_to_rows = 26;
+        Json view_to_ndjson = 36;
+        Updates view_on_update = 21; Subscription view_remove_update = 22;
+        Nothing view_on_delete = 34; Subscription view_remove_delete = 35;
+        Nothing view_on_remove = 39; Subscription view_remove_remove = 40;
+    }
+}
+
+message HostedTable { string entity_id = 1; }
+message HostedTables { repeated HostedTable table_infos = 1; }
+message Dimensions { uint32 rows = 3; uint32 columns = 4; }
+message ServerError { string message = 1; uint32 status_code = 2; }
+message Response {
+    uint32 msg_id = 1;
+    string entity_id = 2;
+    oneof response {
+        HostedTables hosted_tables = 4; Dimensions view_dimensions = 12; ServerError error = 50;
+    }
+}
+"""
+WRITES = {5: "make_port", 27: "table", 28: "delete", 31: "remove", 32: "replace", 33: "update", 38: "join"}
+
+
+def build_messages(proto: str) -> dict[str, type[Message]]:
+    """The message classes of a .proto file, as far as READER_PROTO uses that language."""
+    file = descriptor_pb2.FileDescriptorProto(name="reader.proto", package="reader", syntax="proto3")
+    names_and_bodies = re.split(r"^message (\w+) ", proto, flags=re.MULTILINE)[1:]
+    for name, body in zip(names_and_bodies[::2], names_and_bodies[1::2], strict=True):
+        describe_message(file.message_type.add(name=name), body)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        message.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"reader.{message.name}"))
+        for message in file.message_type
+    }
+
+
+def describe_message(message: descriptor_pb2.DescriptorProto, body: str) -> None:
+    oneof = re.search(r"oneof (\w+) \{.*?\}", body, re.DOTALL)
+    if oneof:
+        message.oneof_decl.add(name=oneof[1])
+    for found in re.finditer(r"(?:(optional|repeated) )?(?:map<string,(\w+)>|(\w+)) (\w+) = (\d+);", body):
+        label, map_kind, kind, name, number = found.groups()
+        if map_kind:  # on the wire a list of pairs
+            entry = message.nested_type.add(name=f"{name.capitalize()}Entry")
+            entry.options.map_entry = True
+            add_field(entry, "string", "key", 1)
+            add_field(entry, map_kind, "value", 2)
+            label, kind = "repeated", f"{message.name}.{entry.name}"
+        field = add_field(message, kind, name, int(number))
+        if label == "repeated":
+            field.label = field.LABEL_REPEATED
+        elif label == "optional":  # on the inside a oneof with one choice; these come after the real one
+            field.proto3_optional = True
+            field.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{name}")
+        elif oneof and oneof.start() < found.start() < oneof.end():
+            field.oneof_index = 0
+
+
+def add_field(
+    message: descriptor_pb2.DescriptorProto, kind: str, name: str, number: int
+) -> descriptor_pb2.FieldDescriptorProto:
+    field = message.field.add(name=name, number=number, label="LABEL_OPTIONAL")
+    if kind in ("uint32", "bool", "double", "string"):
+        field.type = field.Type.Value(f"TYPE_{kind.upper()}")
+    else:
+        field.type = field.TYPE_MESSAGE
+        field.type_name = f".reader.{kind}"
+    return field
+
+
+MESSAGES = build_messages(READER_PROTO)
+Request = MESSAGES["Request"]
+Response = MESSAGES["Response"]
+
+
+class Refused(Exception):
+    """A request that the engine does not get; the client's promise rejects with this text."""
+
+    def __init__(self, text: str, status_code: int = 0):
+        super().__init__(text)
+        self.status_code = status_code
+
+
+def check_request(request: Message) -> str:
+    """What a request asks, by its name in READER_PROTO. Afterwards there is nothing else in it.
+
+    Raises Refused for everything that is no reader's request or that the engine does not bear.
+    """
+    unknown = [field.field_number for field in UnknownFieldSet(request)]
+    if unknown:
+        write = WRITES.get(unknown[0])
+        if write:
+            raise Refused(f"read-only: this server's tables can't be changed ({write})")
+        raise Refused(f"this server does not answer requests of kind {unknown[0]}")
+    request.DiscardUnknownFields()
+    kind = request.WhichOneof("request")
+    if kind is None:
+        raise Refused("a request that asks nothing")
+    content = getattr(request, kind)
+    for field in ("start_row", "end_row", "start_col", "end_col", "row_index", "depth"):
+        part = content.viewport if kind.startswith("view_to_") else content
+        if field in part.DESCRIPTOR.fields_by_name:
+            check_at_most(MAX_ROW, getattr(part, field), field)
+    if kind == "make_view":
+        check_at_most(MAX_VIEW_NAME, len(content.view_id), "the length of a view's name")
+    if kind in ("make_view", "describe"):
+        check_view(content.config)
+    if kind == "validate":
+        check_expressions(content.expressions)
+    return kind
+
+
+def check_view(config: Message) -> None:
+    for name in ("filter", "sort", "aggregates", "windows"):
+        check_at_most(MAX_LIST, len(getattr(config, name)), name)
+    check_at_most(MAX_LIST, len(config.columns.columns.columns), "columns")
+    check_at_most(MAX_PIVOTS, len(config.group_by), "group_by")
+    check_at_most(MAX_PIVOTS, len(config.split_by), "split_by")
+    check_at_most(MAX_PIVOTS, config.group_by_depth, "group_by_depth")
+    check_expressions(config.expressions)
+    for term in config.filter:
+        # The engine reads the value that is not there, and the process ends.
+        if not term.value and term.op not in ("in", "not in"):
+            raise Refused(f"a filter without a value ({term.column} {term.op})")
+        for value in term.value:
+            if value.WhichOneof("scalar") is None:
+                raise Refused(f"a filter without a value ({term.column} {term.op})")
+            check_at_most(MAX_NUMBER, abs(value.float), "a number in a filter")
+    for window in config.windows.values():
+        check_at_most(MAX_ROW, max(window.rows, window.offset), "rows and offset of a window")
+        check_at_most(MAX_NUMBER, abs(window.range), "range of a window")
+
+
+def check_at_most(limit: float, value: float, what: str) -> None:
+    if math.isnan(value) or value > limit:
+        raise Refused(f"{what}: at most {limit:g}, not {value:g}")
+
+
+def check_expressions(expressions: dict[str, str]) -> None:
+    check_at_most(MAX_EXPRESSIONS, len(expressions), "expressions")
+    for text in expressions.values():
+        check_expression(text)
+
+
+# An expression is a small program that the engine runs for each row. A loop takes seconds; an index past the
+# end of a vector reads and writes anywhere in memory; text grows without bound where it is doubled again and
+# again. What matters is what the engine sees, so that where quotes could be read in two ways, the rules hold
+# inside quotes too.
+LOOP = re.compile(r"(?<![a-z_])(?:for|while|repeat)\s*(?:[(/#]|$)", re.IGNORECASE)
+# Brackets in quotes, as in match("location", '[a-c]'), and nothing that could end the quotes early.
+BRACKETS_IN_QUOTES = re.compile(r"""(?:'(?:[^'"\\\n]|\\[^'"\\\n])+'|"[^'"\\\n]+"|[^'"\\#\[\]/]|/(?![/*]))*""")
+GROWING = re.compile(r"(?:concat|replace|replace_all)\s*(?:[(/#]|$)", re.IGNORECASE)
+REPLACING = re.compile(r"replace(?:_all)?\s*(?:[(/#]|$)", re.IGNORECASE)
+
+
+def check_expression(text: str) -> None:
+    check_at_most(MAX_EXPRESSION, len(text), "characters of an expression")
+    if LOOP.search(text):
+        raise Refused("loops are not available in expressions here (for, while, repeat)")
+    if "[" in text and not BRACKETS_IN_QUOTES.fullmatch(text):
+        raise Refused("vectors are not available in expressions here: brackets stand in quotes only")
+    if len(REPLACING.findall(text)) > 1 or (":=" in text and len(GROWING.findall(text)) > 1):
+        raise Refused(
+            "text may grow only once in an expression here (concat with variables, replace, replace_all)"
         )
 
 
+class ViewerGate:
+    """Who may connect, and who is connected at the moment.
+
+    allowed_origins: a comma list of origins besides the local ones, such as "https://meters.example.org";
+    "null" stands for pages without one (from a file). token: what viewers must know, if anything. Raises
+    ValueError, in one line, for what makes no sense.
+    """
+
+    def __init__(self, host: str, port: int, allowed_origins: str = "", token: str = ""):
+        self.host = host
+        self.port = port
+        self.token = token
+        self.is_local = is_loopback(host)
+        self.viewers: set[ViewerHandler] = set()
+        self.view_names: set[str] = set()  # of all viewers' views
+        self.allowed_origins = {
+            read_origin(origin) for origin in allowed_origins.split(",") if origin.strip()
+        }
+        self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins} | {f"{host}:{port}"}
+        self.memory = sys.maxsize
+        self.minute = 0.0
+        self.lines = 0
+        if not re.fullmatch(r"[A-Za-z0-9._~-]*", token):
+            raise ValueError("PERSPECTIVE_TOKEN: only letters, digits and . _ ~ - can be in it")
+        if token and len(token) < 8:
+            raise ValueError("PERSPECTIVE_TOKEN: at least 8 characters, or whoever tries finds it")
+
+    @property
+    def who_can_read(self) -> str:
+        """For the log at start: who gets to see the table."""
+        who = "this machine only" if self.is_local else f"everyone who can reach {self.host}:{self.port}"
+        return f"{who}, with the token" if self.token else who
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.viewers) >= MAX_VIEWERS
+
+    def check(self, request: tornado.httputil.HTTPServerRequest) -> None:
+        """Raises HTTPError 403 or 401 for a request that is not admitted; takes the token out of its uri."""
+        tokens = [
+            header[7:] for header in request.headers.get_list("Authorization") if header[:7] == "Bearer "
+        ]
+        tokens += [token.decode("latin-1") for token in request.query_arguments.get("token", [])]
+        request.uri = request.path  # Tornado logs it
+        if not self.allows_host(request.host.lower()):
+            self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r}")
+        if request.path not in SECRET_PATHS:
+            return
+        if "Origin" in request.headers and not self.allows_origin(request):
+            self.refuse(request, HTTPStatus.FORBIDDEN, f"from the origin {request.headers['Origin'][:100]!r}")
+        # A browser asks with OPTIONS, and without the token, whether it may send the token.
+        if self.token and request.method != "OPTIONS":
+            matches = [hmac.compare_digest(token.encode(), self.token.encode()) for token in tokens]
+            if not any(matches):
+                self.refuse(
+                    request, HTTPStatus.UNAUTHORIZED, "with a wrong token" if tokens else "without a token"
+                )
+
+    def allows_host(self, host: str) -> bool:
+        """Whether a Host header names this server; a page whose name was rebound to us gives its own."""
+        found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\]+)(?::\d+)?", host)
+        if not found:
+            return False
+        name = found[1]
+        # No name leads to an address, so that no other page's name can be behind it.
+        return name in LOCAL_NAMES or host in self.allowed_hosts or (not self.is_local and is_address(name))
+
+    def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
+        """Whether the page that the request comes from may read the answer."""
+        origin = request.headers.get("Origin", "").lower()
+        if origin in self.allowed_origins:
+            return True
+        scheme, _, host = origin.partition("://")
+        name = re.sub(r":\d+$", "", host)
+        is_own = host == request.host.lower() or (self.is_local and name in LOCAL_NAMES)
+        return scheme in ("http", "https") and is_own
+
+    def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
+        self.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
+        raise tornado.web.HTTPError(status)
+
+    def note(self, text: str) -> None:
+        """Log a refusal, unless there were too many of them in this minute."""
+        if time.monotonic() - self.minute > 60:
+            self.minute, self.lines = time.monotonic(), 0
+        self.lines += 1
+        if self.lines <= MAX_LOG_LINES:
+            log.warning(text)
+        elif self.lines == MAX_LOG_LINES + 1:
+            log.warning("more refusals in this minute are not logged")
+
+    def renewal_due(self) -> bool:
+        """Whether the table should be replaced by what it holds, which frees memory; asked after each update.
+
+        The engine keeps all text that an expression ever made, and all text and patterns in expressions,
+        until the table is replaced. Never due where the system does not tell how much memory the process has.
+        """
+        try:
+            memory = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        except OSError:
+            return False
+        self.memory = min(self.memory, memory)
+        if memory - self.memory < MAX_MEMORY_GROWTH:
+            return False
+        self.memory = sys.maxsize  # begin anew with what is left after the renewal
+        return True
+
+
+def read_origin(text: str) -> str:
+    origin = text.strip().rstrip("/").lower()
+    if origin != "null" and not re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?", origin):
+        raise ValueError(
+            f"PERSPECTIVE_ALLOWED_ORIGINS: {text.strip()!r} is no origin; write scheme, host, port, such as "
+            "https://meters.example.org or http://10.0.0.5:8080, and commas between several"
+        )
+    return origin
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
+
+
+class Allowance:
+    """So much a second, saved up for a second at most."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+        self.left = rate
+        self.at = time.monotonic()
+
+    def spend(self, amount: float) -> float:
+        """Seconds to wait until as much as that will have been allowed."""
+        now = time.monotonic()
+        self.left = min(self.rate, self.left + (now - self.at) * self.rate) - amount
+        self.at = now
+        return max(0.0, -self.left / self.rate)
+
+
 class ViewerHandler(tornado.websocket.WebSocketHandler):
-    """One viewer: passes its requests to the engine and the engine's answers back."""
+    """One viewer: passes its requests on to the engine, and what the engine says back to it.
+
+    Everything happens on Tornado's thread, where the table must be updated too: the engine calls `hear` from
+    within an update.
+    """
 
     def initialize(self, perspective_server: perspective.Server, gate: ViewerGate) -> None:
         self.perspective_server = perspective_server
         self.gate = gate
+        self.session = None
+        self.answers: list[bytes] | None = None  # while the engine works on a request
+        self.views: dict[str, float] = {}  # its views' names, and the seconds that it took to compute them
+        self.subscriptions: dict[str, set[int]] = {}  # by view or table
+        self.requests = Allowance(MAX_REQUESTS)
+        self.engine_time = Allowance(MAX_ENGINE_TIME)
+        self.waiting = 0  # bytes
+        self.refused: set[str] = set()  # what has been logged
 
     def prepare(self) -> None:
         self.gate.check(self.request)
-        if len(self.gate.viewers) >= MAX_VIEWERS:
-            raise tornado.web.HTTPError(503)
+        if self.gate.is_full:
+            self.gate.note(f"refused a viewer from {self.request.remote_ip}: there are {MAX_VIEWERS} already")
+            raise tornado.web.HTTPError(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def check_origin(self, origin: str) -> bool:
-        allowed = self.gate.allows_origin(self.request)
-        if not allowed:
-            log.warning("refused a viewer from origin %r", origin)
-        return allowed
+        return self.gate.allows_origin(self.request)
 
     def open(self) -> None:
         self.gate.viewers.add(self)
-        self.session = self.perspective_server.new_session(self.send)
+        self.session = self.perspective_server.new_session(self.hear)
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Answer a request. The viewer's next one is read only when this returns."""
+        if self.session is None:
+            return
+        if isinstance(message, str):
+            return self.close(TEXT_FRAME, "requests are binary")
+        try:
+            request = Request.FromString(message)
+        except DecodeError:
+            self.note("what is no request at all")
+            return self.close(NOT_A_REQUEST, "this is no request")
+        started = time.perf_counter()
+        try:
+            self.perform(request)
+        except (Refused, perspective.PerspectiveError) as error:
+            self.note(f"a request: {error}")
+            self.send(error_response(request, str(error), getattr(error, "status_code", 0)))
+        pause = max(self.requests.spend(1), self.engine_time.spend(time.perf_counter() - started))
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    def perform(self, request: Message) -> None:
+        """Have the engine answer a request; raises Refused when it is not to get it."""
+        kind = check_request(request)
+        name = request.entity_id
+        if kind.startswith("view_") and name not in self.views:
+            raise Refused("View not found", VIEW_NOT_FOUND)  # or another viewer's
+        if kind.startswith("table_") and name not in self.table_names():
+            raise Refused("Table not found")
+        if kind == "make_view":
+            return self.make_view(request)
+        if kind.startswith("view_to_"):
+            self.check_size(request, getattr(request, kind).viewport)
+        if "_on_" in kind or request.hosted_tables.subscribe:
+            self.subscribe(request)
+        elif "_remove_" in kind or kind == "remove_hosted_tables":
+            self.subscriptions.get(name, set()).discard(getattr(request, kind).id)
+        for answer in self.ask(request):
+            self.send(answer)
+        if kind == "view_delete":
+            self.forget_view(name)
+
+    def make_view(self, request: Message) -> None:
+        name = request.make_view.view_id
+        if len(self.views) >= MAX_VIEWS:
+            raise Refused(f"a viewer can have {MAX_VIEWS} views")
+        # The engine would put the view in the place of the other one, and the next update would end it.
+        if not name or name in self.gate.view_names or name in self.table_names():
+            raise Refused("there is a view or a table of this name")
+        started = time.process_time()
+        answers = self.ask(request)
+        seconds = time.process_time() - started
+        made = not any(is_error(answer, request.msg_id) for answer in answers)
+        if made and sum(self.views.values()) + seconds > MAX_VIEW_TIME:
+            self.ask(Request(msg_id=OWN_QUESTION, entity_id=name, view_delete={}))
+            raise Refused(
+                f"views that take {seconds * 1000:.0f} ms at each update are too much for this server"
+            )
+        if made:
+            self.views[name] = seconds
+            self.gate.view_names.add(name)
+        for answer in answers:
+            self.send(answer)
+
+    def forget_view(self, name: str) -> None:
+        del self.views[name]
+        self.subscriptions.pop(name, None)
+        self.gate.view_names.discard(name)
+
+    def subscribe(self, request: Message) -> None:
+        if sum(map(len, self.subscriptions.values())) >= MAX_SUBSCRIPTIONS:
+            raise Refused(f"a viewer can have {MAX_SUBSCRIPTIONS} subscriptions")
+        self.subscriptions.setdefault(request.entity_id, set()).add(request.msg_id)
+
+    def check_size(self, request: Message, viewport: Message) -> None:
+        """Raises Refused when the part of a view that the viewer wants has too many cells."""
+        size = self.ask_own(Request(entity_id=request.entity_id, view_dimensions={})).view_dimensions
+        rows = min(size.rows, viewport.end_row if viewport.HasField("end_row") else MAX_ROW)
+        columns = min(size.columns, viewport.end_col if viewport.HasField("end_col") else MAX_ROW)
+        cells = max(0, rows - viewport.start_row) * max(0, columns - viewport.start_col)
+        if cells > MAX_CELLS:
+            raise Refused(f"{cells:,} cells are too many for this server, it gives out {MAX_CELLS:,} at once")
+
+    def table_names(self) -> set[str]:
+        tables = self.ask_own(Request(hosted_tables={})).hosted_tables.table_infos
+        return {table.entity_id for table in tables}
+
+    def ask_own(self, request: Message) -> Message:
+        """The engine's answer to a question of the handler's own."""
+        request.msg_id = OWN_QUESTION
+        own = Response()
+        for answer in self.ask(request):
+            response = Response.FromString(answer)
+            if response.msg_id == OWN_QUESTION:
+                own = response
+            else:  # an update that was due
+                self.send(answer)
+        return own
+
+    def ask(self, request: Message) -> list[bytes]:
+        """Pass a request on. Returns what the engine says to this viewer meanwhile."""
+        self.answers = []
+        try:
+            self.session.handle_request(request.SerializeToString(deterministic=True))
+            return self.answers
+        finally:
+            self.answers = None
+
+    def hear(self, answer: bytes) -> None:
+        """The engine calls this, in `ask` or when a table that the viewer looks at was updated."""
+        if self.answers is not None:
+            self.answers.append(answer)
+        else:
+            self.send(answer)
 
     def send(self, answer: bytes) -> None:
+        if self.session is None or self.close_code is not None:
+            return
+        if len(answer) > MAX_WAITING:
+            answer = error_response(Response.FromString(answer), "the answer is too large for this server")
+        self.waiting += len(answer)
+        if self.waiting > MAX_WAITING:
+            self.note("more: it does not read what it asked for")
+            self.leave(TRY_AGAIN_LATER, "too much is waiting for you")
+            return
         try:
-            self.write_message(answer, binary=True)
+            written = self.write_message(answer, binary=True)
         except tornado.websocket.WebSocketClosedError:
-            self.close()
+            return
+        written.add_done_callback(lambda written: self.sent(len(answer), written))
 
-    def on_message(self, message: str | bytes) -> None:
-        if isinstance(message, bytes) and message:  # an empty frame would end the engine's process
-            self.session.handle_request(message)
+    def sent(self, size: int, written: asyncio.Future) -> None:
+        self.waiting -= size
+        if not written.cancelled():
+            written.exception()  # the viewer has gone, which on_close is told
+
+    def leave(self, code: int, reason: str) -> None:
+        """Close the WebSocket, and end the session once the engine is not at work for it."""
+        self.close(code, reason)
+        tornado.ioloop.IOLoop.current().add_callback(self.end_session)
 
     def on_close(self) -> None:
-        if self in self.gate.viewers:
-            self.gate.viewers.remove(self)
-            self.session.close()
+        self.end_session()
+
+    def end_session(self) -> None:
+        """The engine forgets the viewer and its views."""
+        session, self.session = self.session, None
+        if session is None:
+            return
+        self.gate.viewers.discard(self)
+        self.gate.view_names -= self.views.keys()
+        for name in self.subscriptions.keys() - self.views.keys():  # these the engine would keep
+            for number in self.subscriptions[name]:
+                remove = Request(entity_id=name, table_remove_delete={"id": number})
+                session.handle_request(remove.SerializeToString())
+        session.close()
+
+    def note(self, what: str) -> None:
+        """Log a refusal, each kind once for each viewer."""
+        if what not in self.refused and len(self.refused) < MAX_LOG_LINES:
+            self.refused.add(what)
+            self.gate.note(f"refused the viewer at {self.request.remote_ip} {what}")
+
+
+def error_response(message: Message, text: str, status_code: int = 0) -> bytes:
+    """What Perspective answers when a request fails."""
+    error = {"message": text, "status_code": status_code}
+    return Response(msg_id=message.msg_id, entity_id=message.entity_id, error=error).SerializeToString()
+
+
+def is_error(answer: bytes, msg_id: int) -> bool:
+    response = Response.FromString(answer)
+    return response.msg_id == msg_id and response.HasField("error")
