@@ -126,7 +126,7 @@ message Request {
 
         MakeView make_view = 6; Nothing table_schema = 7; Nothing table_size = 8;
         Validate validate = 9; Describe describe = 41;
-        Nothing table_on_delete = 29; Subscription table_remove_delete = 30;
+        Nothing table_on_delete = 29; Subscription table_remove_delete = 30; Nothing make_port = 5;
 
         Columns view_column_paths = 10; Nothing view_delete = 11; Nothing view_dimensions = 12;
         Nothing view_expression_schema = 13; Nothing view_config = 14; Nothing view_schema = 15;
@@ -139,6 +139,7 @@ message Request {
     }
 }
 
+message Port { uint32 port_id = 1; }
 message HostedTable { string entity_id = 1; }
 message HostedTables { repeated HostedTable table_infos = 1; }
 message Dimensions { uint32 rows = 3; uint32 columns = 4; }
@@ -147,11 +148,12 @@ message Response {
     uint32 msg_id = 1;
     string entity_id = 2;
     oneof response {
-        HostedTables hosted_tables = 4; Dimensions view_dimensions = 12; ServerError error = 50;
+        HostedTables hosted_tables = 4; Port make_port = 5; Dimensions view_dimensions = 12;
+        ServerError error = 50;
     }
 }
 """
-WRITES = {5: "make_port", 27: "table", 28: "delete", 31: "remove", 32: "replace", 33: "update", 38: "join"}
+WRITES = {27: "table", 28: "delete", 31: "remove", 32: "replace", 33: "update", 38: "join"}
 
 
 def build_messages(proto: str) -> dict[str, type[Message]]:
@@ -509,6 +511,8 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             raise Refused("Table not found")
         if kind == "make_view":
             return self.make_view(request)
+        if kind == "make_port":
+            return self.send(pretended_port(request))
         if kind.startswith("view_to_"):
             self.check_size(request, getattr(request, kind).viewport)
         if "_on_" in kind or request.hosted_tables.subscribe:
@@ -646,6 +650,15 @@ def error_response(message: Message, text: str, status_code: int = 0) -> bytes:
     """What Perspective answers when a request fails."""
     error = {"message": text, "status_code": status_code}
     return Response(msg_id=message.msg_id, entity_id=message.entity_id, error=error).SerializeToString()
+
+
+def pretended_port(request: Message) -> bytes:
+    """The answer for a viewer that wants a port of its own to write through.
+
+    Each <perspective-viewer> asks for one before it shows anything. It gets a number, no port.
+    """
+    port = {"port_id": 1}  # 0 is the one that the server writes through
+    return Response(msg_id=request.msg_id, entity_id=request.entity_id, make_port=port).SerializeToString()
 
 
 def is_error(answer: bytes, msg_id: int) -> bool:
