@@ -15,27 +15,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tdengine_emulator", description="Stands in for TDengine in this demo."
     )
-    parser.add_argument("--port", type=int, default=6041, help="port on 127.0.0.1 (default: 6041)")
+    parser.add_argument("--port", default="6041", help="port on 127.0.0.1 (default: 6041)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the data here (default: in memory)")
     arguments = parser.parse_args()
-    if not 1 <= arguments.port <= 65535:
-        parser.error(f"--port {arguments.port}: a port is a number from 1 to 65535")
+    if not (arguments.port.isdecimal() and 1 <= int(arguments.port) <= 65535):
+        return failed(f"--port {arguments.port}: a port is a number from 1 to 65535")
+    port = int(arguments.port)
     try:
         if arguments.data:
             arguments.data.mkdir(parents=True, exist_ok=True)
         store = Store(arguments.data)
     except (OSError, sqlite3.Error) as error:
-        print(f"tdengine_emulator: can't keep data in {arguments.data}: {error}", file=sys.stderr)
-        return 1
+        return failed(f"can't keep data in {arguments.data}: {error}")
     try:
-        asyncio.run(serve(store, arguments.port))
+        asyncio.run(serve(store, port))
     except OSError as error:
-        reason = error.strerror or error
-        print(f"tdengine_emulator: can't listen on 127.0.0.1:{arguments.port}: {reason}", file=sys.stderr)
-        return 1
+        return failed(f"can't listen on 127.0.0.1:{port}: {error.strerror}")
     finally:
         store.close()
     return 0
+
+
+def failed(message: str) -> int:
+    print(f"tdengine_emulator: {message}", file=sys.stderr)
+    return 1
 
 
 async def serve(store: Store, port: int) -> None:

@@ -176,7 +176,7 @@ class Store:
             directory / "tdengine.sqlite" if directory else ":memory:", isolation_level=None
         )
         self.sqlite.executescript(
-            """PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+            """PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
             CREATE TABLE IF NOT EXISTS databases (name PRIMARY KEY, precision, created);
             CREATE TABLE IF NOT EXISTS tables (id INTEGER PRIMARY KEY, owner, name, columns, tags, created);"""
         )
