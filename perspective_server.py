@@ -7,11 +7,13 @@ This process never imports `taosws`: a call that waits for TDengine would hold u
 
 import argparse
 import asyncio
+import base64
 import functools
 import gzip
 import hashlib
 import logging
 import os
+import re
 import signal
 import socket
 import struct
@@ -30,7 +32,7 @@ import tornado.web
 import tdengine_reader
 from tdengine_connection import HANG_TIMEOUT, TDengine, start_child, whole_number
 from tdengine_reader import Connected, Failed, Poll
-from viewer_gate import ViewerGate, ViewerHandler, websocket_settings
+from viewer_gate import ViewerGate, ViewerHandler, http_settings, websocket_settings
 
 TAOS_HOST = os.environ.get("TAOS_HOST") or "localhost"
 TAOS_PORT = whole_number("TAOS_PORT", 6041, 1, 65535)
@@ -45,6 +47,7 @@ PERSPECTIVE_TABLE_NAME = os.environ.get("PERSPECTIVE_TABLE_NAME") or "meters_val
 PERSPECTIVE_REFRESH_RATE = whole_number("PERSPECTIVE_REFRESH_RATE", 300, 10, 3_600_000)  # ms
 PERSPECTIVE_LIMIT = whole_number("PERSPECTIVE_LIMIT", 1000, 1, 1_000_000)  # rows
 PERSPECTIVE_ALLOWED_ORIGINS = os.environ.get("PERSPECTIVE_ALLOWED_ORIGINS") or ""
+PERSPECTIVE_TOKEN = os.environ.get("PERSPECTIVE_TOKEN") or ""
 
 SCHEMA = {
     "timestamp": "datetime",
@@ -58,9 +61,8 @@ SCHEMA = {
 PAGE = Path(__file__).with_name("prsp-viewer.html")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 
-PATIENCE = max(
-    2, 5 * PERSPECTIVE_REFRESH_RATE / 1000
-)  # seconds without a poll until the table counts as stale
+# Seconds without a poll until the table counts as stale.
+PATIENCE = max(2, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
 READER_SILENCE = HANG_TIMEOUT + 2  # seconds without a word after that until the reader is killed
 
 # Perspective updates a table's grouped views in parallel, and each of these tasks waits for tasks of its own
@@ -74,7 +76,8 @@ log = logging.getLogger("perspective_server")
 class Mirror:
     """The Perspective table and what is known of its source. All on the event loop's thread."""
 
-    def __init__(self, client: perspective.Client, tdengine: TDengine):
+    def __init__(self, client: perspective.Client, tdengine: TDengine, gate: ViewerGate):
+        self.gate = gate
         self.table = client.table(SCHEMA, name=PERSPECTIVE_TABLE_NAME)
         self.tdengine = tdengine
         self.version: str | None = None
@@ -116,6 +119,8 @@ class Mirror:
             self.table.update(poll.update, format="columns")
         elif poll.whole and self.rows:
             self.table.clear()
+        if poll.update and self.gate.renewal_due():
+            self.table.replace(self.table.view().to_arrow())
 
     def fail(self, error: str) -> None:
         """Note an error; log it when it is news."""
@@ -226,27 +231,68 @@ class Handler(tornado.web.RequestHandler):
         self.gate.check(self.request)
 
     def set_default_headers(self) -> None:
+        self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+
+class NotFoundHandler(Handler):
+    def prepare(self) -> None:
+        super().prepare()
+        raise tornado.web.HTTPError(404)
 
 
 class PageHandler(Handler):
     def get(self) -> None:
+        page = PAGE.read_bytes()
         self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", content_security_policy(page))
         self.set_header("Cache-Control", "no-cache")
-        self.finish(PAGE.read_bytes())
+        self.finish(page)
+
+
+def content_security_policy(page: bytes) -> str:
+    """What the page may load: its own script, and Perspective from this server.
+
+    Perspective compiles WebAssembly, runs its charts in workers made from blobs, and sets styles on its
+    elements, which no hash can cover.
+    """
+    script = re.search(rb'<script type="module">(.*?)</script>', page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'self' 'sha256-{digest}' blob: 'wasm-unsafe-eval'; "
+        "worker-src blob:; style-src 'self' 'unsafe-inline'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 class HealthHandler(Handler):
+    allowed_origin: str | None = None  # the page's that may read the answer
+
     def initialize(self, gate: ViewerGate, mirror: Mirror) -> None:
         super().initialize(gate)
         self.mirror = mirror
 
-    def get(self) -> None:
+    def prepare(self) -> None:
         origin = self.request.headers.get("Origin")
         if origin and self.gate.allows_origin(self.request):
-            self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Vary", "Origin")
+            self.allowed_origin = origin
+            self.set_default_headers()
+        super().prepare()
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Vary", "Origin")
+        if self.allowed_origin:  # also where the answer is an error, which clears all other headers
+            self.set_header("Access-Control-Allow-Origin", self.allowed_origin)
+
+    def options(self) -> None:
+        """A browser asks whether a page of another origin may send the token."""
+        self.set_header("Access-Control-Allow-Headers", "Authorization")
+        self.set_status(204)
+
+    def get(self) -> None:
         health = self.mirror.health()
         self.set_status(200 if health["status"] == "live" else 503)
         self.set_header("Cache-Control", "no-store")
@@ -260,9 +306,7 @@ class BrowserFileHandler(Handler):
         body, compressed, etag = await asyncio.to_thread(read_browser_file, name)
         self.set_header("Content-Type", "text/css" if name.endswith(".css") else "text/javascript")
         self.set_header("Access-Control-Allow-Origin", "*")  # a public library; a page on :8081 loads it too
-        self.set_header(
-            "Cache-Control", "no-cache"
-        )  # a browser asks whether its copy is current: the ETag tells
+        self.set_header("Cache-Control", "no-cache")  # ask each time whether the copy is current, by its ETag
         self.set_header("Vary", "Accept-Encoding")
         self.set_header("ETag", etag)
         if self.check_etag_header():
@@ -293,6 +337,8 @@ def make_app(server: perspective.Server, mirror: Mirror, gate: ViewerGate) -> to
             (r"/websocket", ViewerHandler, {"perspective_server": server, "gate": gate}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, {"gate": gate}),
         ],
+        default_handler_class=NotFoundHandler,
+        default_handler_args={"gate": gate},
         log_function=lambda handler: None,  # the page asks for /health every second
         **websocket_settings,
     )
@@ -302,27 +348,28 @@ async def serve() -> None:
     """Serve until SIGINT or SIGTERM."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
-        gate = ViewerGate(PERSPECTIVE_HOST, PERSPECTIVE_PORT, allowed_origins=PERSPECTIVE_ALLOWED_ORIGINS)
+        gate = ViewerGate(PERSPECTIVE_HOST, PERSPECTIVE_PORT, PERSPECTIVE_ALLOWED_ORIGINS, PERSPECTIVE_TOKEN)
     except ValueError as error:
         raise SystemExit(f"perspective_server: {error}") from None
     perspective.set_num_cpus(ENGINE_THREADS)
     server = perspective.Server()
     tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
-    mirror = Mirror(server.new_local_client(), tdengine)
+    mirror = Mirror(server.new_local_client(), tdengine, gate)
     try:
-        listener = make_app(server, mirror, gate).listen(PERSPECTIVE_PORT, PERSPECTIVE_HOST)
+        listener = make_app(server, mirror, gate).listen(PERSPECTIVE_PORT, PERSPECTIVE_HOST, **http_settings)
     except OSError as error:
         raise SystemExit(
             f"perspective_server: can't listen on {PERSPECTIVE_HOST}:{PERSPECTIVE_PORT}: {error.strerror}; "
             "set PERSPECTIVE_PORT to a free port"
         ) from None
     log.info(
-        "http://%s:%s/ shows %s.%s of TDengine at %s",
+        "http://%s:%s/ shows %s.%s of TDengine at %s to %s",
         PERSPECTIVE_HOST,
         PERSPECTIVE_PORT,
         TAOS_DATABASE,
         TAOS_TABLENAME,
         tdengine.url,
+        gate.who_can_read,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -341,7 +388,7 @@ def main() -> None:
         epilog="Settings are environment variables, see README.md: TAOS_HOST, TAOS_PORT, TAOS_USER, "
         "TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME, PERSPECTIVE_HOST, PERSPECTIVE_PORT, "
         "PERSPECTIVE_TABLE_NAME, PERSPECTIVE_REFRESH_RATE (ms), PERSPECTIVE_LIMIT (rows), "
-        "PERSPECTIVE_ALLOWED_ORIGINS.",
+        "PERSPECTIVE_ALLOWED_ORIGINS, PERSPECTIVE_TOKEN.",
     ).parse_args()
     asyncio.run(serve())
 

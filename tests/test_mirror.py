@@ -25,6 +25,7 @@ import tdengine_connection
 from perspective_server import Mirror
 from tdengine_connection import Refused, TDengineError
 from tdengine_reader import COLUMNS, Poll, Reader
+from viewer_gate import ViewerGate
 
 LIMIT = 8  # rows of the window in most tests here: small, so that histories overflow it
 HOUR = 3_600_000  # ms
@@ -122,7 +123,9 @@ class Copy:
     def __init__(self, source: Source, limit: int = LIMIT):
         self.source = source
         self.limit = limit
-        self.mirror = Mirror(perspective.Server().new_local_client(), source.tdengine)
+        self.mirror = Mirror(
+            perspective.Server().new_local_client(), source.tdengine, ViewerGate("127.0.0.1", 8080)
+        )
         self.reader = Reader(source.tdengine, limit)
         self.connection = source.server.connect()
         self.updates = 0
