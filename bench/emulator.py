@@ -2,8 +2,8 @@
 
     python bench/emulator.py [--data]
 
-It starts an emulator of its own (with --data one that writes to disk), binds ten meters of 1,000 rows each as fast
-as it can, then writes 300 rows and polls every 300 ms as the demo does, and prints a table.
+It starts an emulator of its own (with --data one that writes to disk), binds ten meters of 1,000 rows each as
+fast as it can, then writes 300 rows and polls every 300 ms as the demo does, and prints a table.
 """
 
 import sys
@@ -25,7 +25,10 @@ BULK_BATCHES = 100
 DEMO_ROWS = 30
 DEMO_SECONDS = 15
 INTERVAL = 0.3
-POLL = "SELECT CAST(ts AS BIGINT) AS ts, location, groupid, current, voltage, phase FROM meters WHERE ts > {} ORDER BY ts"
+POLL = (
+    "SELECT CAST(ts AS BIGINT) AS ts, location, groupid, current, voltage, phase FROM meters "
+    "WHERE ts > {} ORDER BY ts"
+)
 
 
 def bound(start: int, rows: int) -> list[object]:
@@ -45,7 +48,7 @@ def bound(start: int, rows: int) -> list[object]:
 
 
 def bulk(statement: object, start: int) -> float:
-    """Rows a second in binds of ten meters × 1,000 rows, the making of the binds not counted."""
+    """Rows a second in binds of ten meters by 1,000 rows, the making of the binds not counted."""
     spent = 0.0
     for batch in range(BULK_BATCHES):
         parameters = bound(start + batch * BULK_ROWS, BULK_ROWS)
@@ -92,7 +95,7 @@ def main() -> None:
             rate = bulk(statement, int(time.time() * 1000) - BULK_BATCHES * BULK_ROWS)
             share, poll = demo(connection, statement, process)
             memory = process.memory_info().rss / 2**20
-    print("| rows/s, ten meters × 1,000 a bind | the demo's load | a poll | memory, 1 million rows |")
+    print("| rows/s, ten meters by 1,000 a bind | the demo's load | a poll | memory, 1 million rows |")
     print("| --- | --- | --- | --- |")
     print(f"| {rate:,.0f} | {share:.1%} of a core | {poll:.1f} ms | {memory:.0f} MB |")
 

@@ -7,8 +7,8 @@ import logging
 import struct
 import time
 from collections import deque
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -23,9 +23,8 @@ from tdengine_emulator.store import (
     Located,
     Result,
     Store,
-    TableName,
     TaosError,
-    Target,
+    converted,
     too_long,
 )
 
@@ -73,12 +72,12 @@ class Prepared:
     def __init__(self, store: Store, text: str, database: str | None):
         self.store, self.text, self.database = store, text, database
         self.is_insert = text.lstrip()[:6].lower() == "insert"
-        self.table = ""
-        self.tags: list[Any] = []
-        self.bound: list[tuple[Target, wire.BoundTable]] = []
+        self.table, self.tags = "", []
+        self.bound: list[wire.BoundTable] = []
         self.result: Result | None = None
         self.failure: TaosError | None = None
 
+    @cached_property
     def insert(self) -> Insert:
         statement = Statement(self.store, self.text, self.database)
         statement.at = 1
@@ -94,13 +93,14 @@ class Prepared:
             if "?" not in self.text:
                 raise TaosError(0x2600, "syntax error near")
             return None
+        insert = self.insert
         try:
-            insert, located = self.located("")
+            located = insert.locate(self.store)
         except TaosError as error:
             code = 0x022B if error.code == TABLE_MISSING else error.code
             raise TaosError(code, error.message.partition(":")[0]) from None
         precision = PRECISIONS[located.database.precision][0]
-        fields = [] if insert.target.table.name else [bound_field("tbname", wire.TYPES["VARCHAR"], 271, 4)]
+        fields = [] if insert.table.name else [bound_field("tbname", wire.TYPES["VARCHAR"], 271, 4)]
         for kind, columns, values in ((2, located.tags, insert.tags), (1, located.columns, insert.rows[0])):
             for column, value in zip(columns, values, strict=False):
                 if isinstance(value, Parameter):
@@ -109,36 +109,24 @@ class Prepared:
                     fields.append(bound_field(column.name, field.type, field.block_bytes, kind, of_time))
         return fields
 
-    def located(self, name: str) -> tuple[Insert, Located]:
-        """The INSERT, and where the table of that name is, if its own is a parameter."""
-        insert = self.insert()
-        if not insert.target.table.name:
-            insert.target = replace(insert.target, table=TableName(name, insert.target.table.database))
-        return insert, self.store.locate(insert.target)
-
     def bind(self, tables: list[wire.BoundTable]) -> None:
         """Keep the tables for `execute`; raises TaosError where they do not fit."""
         if self.failure:
             raise self.failure
-        insert = self.insert() if self.is_insert else Insert(Target(TableName("", None)), [], [])
-        for table in tables:
-            target = insert.target
-            if self.is_insert and not target.table.name:
-                target = replace(target, table=TableName(table.name or "", target.table.database))
+        for table in tables if self.is_insert else ():
             try:
-                if self.is_insert:
-                    check(self.store.locate(target), table)
+                check(self.insert.locate(self.store, table.name or ""), table)
             except TaosError as error:
                 if error.code != TABLE_MISSING:  # a table that is gone shows when it comes to execute
                     self.failure = error
                     raise
-            self.bound.append((target, table))
+        self.bound += tables
 
-    def bind_rows(self, columns: list[tuple[wire.Type, list[Any]]]) -> None:
+    def bind_rows(self, columns: list[wire.Values]) -> None:
         """Version 1: rows for the table, with the tags, that were set before."""
-        _, located = self.located(self.table)
+        located = self.insert.locate(self.store, self.table)
         tags = [
-            (wire.TYPES[tag.type], [self.store.converted(value, tag, located.database)])
+            (wire.TYPES[tag.type], [converted(value, tag, located.database.per_second)])
             for tag, value in zip(located.tags, self.tags, strict=False)
         ]
         self.bind([wire.BoundTable(self.table, tags, columns)])
@@ -149,7 +137,7 @@ class Prepared:
             raise self.failure
         bound, self.bound = self.bound, []
         if not self.is_insert:
-            parameters = [values[0] for _, table in bound for _, values in table.columns]
+            parameters = [values[0] for table in bound for _, values in table.columns]
             self.result = execute(self.store, self.text, self.database, parameters)
             self.result.rows = list(self.result.rows)
             return 0
@@ -157,17 +145,15 @@ class Prepared:
             raise TaosError(0x022A, "Stmt API usage error")
         try:
             with beyond_understanding(), self.store.transaction():
-                return sum(
-                    self.store.upsert(
-                        self.store.locate(target),
-                        [values[0] for _, values in table.tags],
-                        [values for _, values in table.columns],
-                    )
-                    for target, table in bound
-                )
+                return sum(self.write(table) for table in bound)
         except TaosError:
             self.failure = TaosError(0x0117, "Invalid pointer")
             raise
+
+    def write(self, table: wire.BoundTable) -> int:
+        tags = [values[0] for _, values in table.tags]
+        columns = [values for _, values in table.columns]
+        return self.store.upsert(self.insert.locate(self.store, table.name or ""), tags, columns)
 
 
 def bound_field(name: str, type_: wire.Type, size: int, kind: int, precision: int = 0) -> dict[str, Any]:
@@ -203,8 +189,8 @@ def check(located: Located, table: wire.BoundTable) -> None:
 class Socket(tornado.websocket.WebSocketHandler):
     """One client: its user, its database, its prepared statements and its unread results.
 
-    Actions are the methods do_…, called with the message's arguments; what they return goes into the answer, and
-    where they return None there is none.
+    Actions are the methods do_…, called with the message's arguments; what they return goes into the answer,
+    and where they return None there is none.
     """
 
     def initialize(self, store: Store) -> None:
@@ -360,8 +346,8 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     def do_set_table_name(self, stmt_id: int, name: str) -> dict[str, Any]:
         prepared = self.statement(stmt_id)
+        prepared.insert.locate(self.store, name)
         prepared.table = name
-        prepared.located(name)
         return {"stmt_id": stmt_id}
 
     def do_set_tags(self, stmt_id: int, tags: list[Any]) -> dict[str, Any]:

@@ -10,22 +10,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from tdengine_emulator.store import (
-    VERSION,
-    Column,
-    Located,
-    Relation,
-    Result,
-    Store,
-    TableName,
-    TaosError,
-    Target,
-    quote,
-)
+from tdengine_emulator import store as storage
+from tdengine_emulator.store import VERSION, Column, Relation, Result, Store, TableName, TaosError, quote
 from tdengine_emulator.wire import TYPES, Field, Type
 
 MAX_LENGTH = 1024 * 1024
@@ -79,7 +69,7 @@ def execute(store: Store, text: str, database: str | None, parameters: Sequence[
 
 @contextmanager
 def beyond_understanding() -> Iterator[None]:
-    """What SQLite or Python cannot do (a number too large, brackets too deep) is an error for the client alone."""
+    """What SQLite or Python cannot do (a number too large, brackets too deep) is the client's error."""
     try:
         yield
     except (sqlite3.Error, OverflowError, RecursionError, ValueError) as error:
@@ -115,11 +105,19 @@ class Parameter:
 
 @dataclass
 class Insert:
-    """One table's part of an INSERT: where to, its tags, its rows."""
+    """One table's part of an INSERT: the table (no name: a parameter), the supertable, the values."""
 
-    target: Target
-    tags: list[Any]
-    rows: list[list[Any]]
+    table: TableName
+    supertable: TableName | None = None
+    tag_names: list[str] | None = None
+    tags: list[Any] = field(default_factory=list)
+    column_names: list[str] | None = None
+    rows: list[list[Any]] = field(default_factory=list)
+
+    def locate(self, store: Store, name: str = "") -> storage.Located:
+        """Where it writes; the name is the table's where its own is a parameter."""
+        table = self.table._replace(name=self.table.name or name)
+        return store.locate(table, self.supertable, self.tag_names, self.column_names)
 
 
 class Statement:
@@ -227,19 +225,22 @@ class Statement:
                 is_text = self.tokens[self.at].kind == "string"
                 options[option] = self.string() if is_text else self.take("number", "duration")
             self.end()
-            return self.store.create_database(name, options.get("precision", "ms"), quietly)
+            self.store.create_database(name, options.get("precision", "ms"), quietly)
+            return Result()
         if not self.accept("stable"):
             self.expect("table")
         quietly, table = self.accept("if not exists"), self.table()
         if self.accept("using"):
             insert = self.using(table)
             self.end()
-            located = self.store.locate(insert.target)
-            return self.store.create_subtable(located, self.tags(insert, located), quietly)
+            located = insert.locate(self.store)
+            self.store.create_subtable(located, self.tags(insert, located), quietly)
+            return Result()
         columns = self.in_brackets(self.column)
         tags = self.in_brackets(self.column) if self.accept("tags") else []
         self.end()
-        return self.store.create_table(table, columns, tags, quietly)
+        self.store.create_table(table, columns, tags, quietly)
+        return Result()
 
     def column(self) -> Column:
         return Column(self.name(), *self.type(), self.accept("primary key"))
@@ -258,7 +259,8 @@ class Statement:
         if self.accept("database"):
             quietly, name = self.accept("if exists"), self.name()
             self.end()
-            return self.store.drop_database(name, quietly)
+            self.store.drop_database(name, quietly)
+            return Result()
         only_supertable = self.accept("stable")
         if not only_supertable:
             self.expect("table")
@@ -300,7 +302,8 @@ class Statement:
         self.expect("=")
         value = self.value()
         self.end()
-        return self.store.set_tag(table, tag, value)
+        self.store.set_tag(table, tag, value)
+        return Result()
 
     # Writing
 
@@ -310,26 +313,18 @@ class Statement:
             return Result(affected=sum(self.insert(insert) for insert in inserts))
 
     def insert(self, insert: Insert) -> int:
-        located = self.store.locate(insert.target)
+        located = insert.locate(self.store)
         if any(len(row) != len(located.columns) for row in insert.rows):
             raise TaosError(0x0216, "syntax error near ')' (, expected)")
-        columns = self.converted(zip(*insert.rows, strict=True), located.columns, located)
+        columns = converted(zip(*insert.rows, strict=True), located.columns, located)
         if None in columns[0]:
             raise TaosError(0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
         return self.store.upsert(located, self.tags(insert, located), columns)
 
-    def tags(self, insert: Insert, located: Located) -> list[Any]:
+    def tags(self, insert: Insert, located: storage.Located) -> list[Any]:
         if len(insert.tags) != len(located.tags):
             raise TaosError(0x0216, "syntax error near ')' (Tags number not matched)")
-        return [tag for (tag,) in self.converted(zip(insert.tags, strict=True), located.tags, located)]
-
-    def converted(
-        self, values: Iterable[Iterable[Any]], columns: list[Column], located: Located
-    ) -> list[list[Any]]:
-        return [
-            [self.store.converted(value, column, located.database) for value in of_column]
-            for of_column, column in zip(values, columns, strict=True)
-        ]
+        return [tag for (tag,) in converted(zip(insert.tags, strict=True), located.tags, located)]
 
     def inserts(self) -> list[Insert]:
         """The parts of INSERT INTO, one a table; a table that is a parameter has no name."""
@@ -338,8 +333,8 @@ class Statement:
         while not inserts or self.tokens[self.at].kind in ("word", "quoted"):
             table = TableName("", self.database) if self.accept("?") else self.table()
             columns = self.names()
-            insert = self.using(table) if self.accept("using") else Insert(Target(table), [], [])
-            insert.target.column_names = self.names() or columns
+            insert = self.using(table) if self.accept("using") else Insert(table)
+            insert.column_names = self.names() or columns
             self.expect("values")
             while not insert.rows or self.accept(",") or self.next_is("("):
                 insert.rows.append(self.in_brackets(self.value))
@@ -350,7 +345,7 @@ class Statement:
     def using(self, table: TableName) -> Insert:
         supertable, names = self.table(), self.names()
         self.expect("tags")
-        return Insert(Target(table, supertable, names), self.in_brackets(self.value), [])
+        return Insert(table, supertable, names, self.in_brackets(self.value))
 
     def value(self) -> Any:
         """A constant among VALUES, TAGS or behind SET TAG."""
@@ -369,9 +364,9 @@ class Statement:
         self.end()
         if "tbname" in self.used:
             raise TaosError(0x264C, "Invalid tbname pseudo column")
-        if not self.used <= relation.tag_names | {relation.time}:
+        if not self.used <= {*relation.tag_names, relation.time}:
             raise TaosError(0x2655, "The DELETE statement must only have a definite time window range")
-        return self.store.delete(relation, where)
+        return Result(affected=self.store.delete(relation, where))
 
     # Reading
 
@@ -403,7 +398,7 @@ class Statement:
 
         text = f"SELECT {'DISTINCT ' if distinct else ''}{', '.join(term.text for _, term in items)}"
         only_tags = distinct and relation.table and self.used <= relation.tag_names
-        source = f"{relation.tags_source if only_tags else relation.source} AS o{where}"
+        source = f"{f'tags_{relation.table.id}' if only_tags else relation.source} AS o{where}"
         if only_picks:
             text += f" WHERE EXISTS (SELECT 1 FROM {source})"
         elif self.relation:
@@ -413,11 +408,12 @@ class Statement:
             text += f" GROUP BY {', '.join(groups)}" if groups else ""
         text += f" ORDER BY {', '.join(order)}" if order else ""
         fields = [Field(name, term.type, term.length) for name, term in items]
-        return Result(fields, self.store.rows(text + limit), precision=relation.precision)
+        precision = storage.PRECISIONS[relation.database.precision][0] if relation.database else 0
+        return Result(fields, self.store.rows(text + limit), precision=precision)
 
     def read_from(self) -> Relation:
         self.relation = self.store.relation(self.table())
-        self.per_second = self.relation.per_second
+        self.per_second = self.relation.database.per_second if self.relation.database else 1000
         if self.tokens[self.at].kind == "word" and self.tokens[self.at].text.lower() not in CLAUSES:
             self.at += 1  # an alias, which only one table does not need
         return self.relation
@@ -425,8 +421,8 @@ class Statement:
     def where(self) -> str:
         """The WHERE clause, a subtable's restriction included, about the rows that carry the alias."""
         self.where_at, conditions = self.at, []
-        if self.relation and self.relation.restriction:
-            conditions.append(f"{self.alias}.{self.relation.restriction}")
+        if self.relation and self.relation.subtable:
+            conditions.append(f"{self.alias}.{storage.SUBTABLE} = {self.relation.subtable}")
         if self.accept("where"):
             conditions.append(self.expression().text)
         return f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -525,7 +521,7 @@ class Statement:
         """The terms; beside a time, texts become times."""
         has_time = any(term.type == TIMESTAMP for term in terms)
         return [
-            Term(str(self.store.parse_time(term.value, self.per_second)), TIMESTAMP, 8)
+            Term(str(storage.parse_time(term.value, self.per_second)), TIMESTAMP, 8)
             if has_time and isinstance(term.value, str)
             else term
             for term in terms
@@ -652,7 +648,7 @@ class Statement:
         return Term(f"({text} + 0 * {text})", DOUBLE, 8)
 
     def pick(self, name: str, inner: Callable[[], Term]) -> Term:
-        """LAST, FIRST, LAST_ROW: the value at its group's newest or oldest row, which the key's index finds."""
+        """LAST, FIRST, LAST_ROW: the value at its group's newest or oldest row, which the index finds."""
         relation = self.relation
         if relation is None or relation.time is None:
             raise not_understood(f"{name} of a table without a timestamp")
@@ -688,3 +684,14 @@ def literal(value: Any) -> Term:
     if isinstance(value, int | float):
         return Term(repr(value), DOUBLE if isinstance(value, float) else BIGINT, 8, value)
     return Term("'" + value.replace("'", "''") + "'", VARCHAR, len(value.encode()), value)
+
+
+def converted(
+    values: Iterable[Iterable[Any]], columns: list[Column], located: storage.Located
+) -> list[list[Any]]:
+    """Columns of an INSERT's values as the columns' types."""
+    per_second = located.database.per_second
+    return [
+        [storage.converted(value, column, per_second) for value in of_column]
+        for of_column, column in zip(values, columns, strict=True)
+    ]

@@ -1,7 +1,7 @@
 """The bytes of taosAdapter's WebSocket protocol: data types, blocks of rows, binary frames.
 
-Learnt from recordings of a real TDengine (tests/recordings). All numbers are little-endian. This module knows nothing
-of sockets, SQL or storage; what is malformed raises ValueError or struct.error.
+Learnt from recordings of a real TDengine (tests/recordings). All numbers are little-endian. This module knows
+nothing of sockets, SQL or storage; what is malformed raises ValueError, IndexError or struct.error.
 """
 
 import struct
@@ -17,7 +17,7 @@ NCHAR_TYPE = 10
 
 @dataclass(frozen=True)
 class Type:
-    """A data type: its name and number, its struct code and size (None and 0: variable size), DESCRIBE's last columns."""
+    """A data type: name, number, struct code and size (variable: None and 0), how DESCRIBE says it is kept."""
 
     name: str
     number: int
@@ -49,6 +49,9 @@ TYPES = {
 TYPES_BY_NUMBER = {type_.number: type_ for type_ in TYPES.values()}
 
 
+Values = tuple[Type, list[Any]]
+
+
 @dataclass(frozen=True)
 class Field:
     """A column of a result: `length` counts bytes, for NCHAR characters."""
@@ -70,12 +73,12 @@ class BoundTable:
     """One table of a bind: its name (None: it has none), tags and columns, each a type and values."""
 
     name: str | None
-    tags: list[tuple[Type, list[Any]]]
-    columns: list[tuple[Type, list[Any]]]
+    tags: list[Values]
+    columns: list[Values]
 
 
 def parse_head(frame: bytes) -> tuple[int, int, int]:
-    """A client's binary frame begins with the request, what it is about (a result, a statement), the action."""
+    """What a client's binary frame begins with: request, result or statement, action."""
     return struct.unpack_from("<QQQ", frame)
 
 
@@ -85,7 +88,7 @@ def parse_query(frame: bytes) -> str:
     return exactly(frame, 30, length).decode(errors="replace")
 
 
-def parse_bind(frame: bytes) -> list[tuple[Type, list[Any]]]:
+def parse_bind(frame: bytes) -> list[Values]:
     """The columns of a BIND frame (prepared statement v1), each a type and values."""
     return decode_block(frame[HEAD:])
 
@@ -153,7 +156,7 @@ def encode_column(type_: Type, values: Sequence[Any]) -> tuple[bytes, bytes]:
     return bytes(bitmap), struct.pack(f"<{len(values)}{type_.code}", *values)
 
 
-def decode_block(block: bytes) -> list[tuple[Type, list[Any]]]:
+def decode_block(block: bytes) -> list[Values]:
     """A block's columns: each its type and values."""
     _, _, rows, count, _, _ = struct.unpack_from("<IIIIIQ", block)
     types = [TYPES_BY_NUMBER.get(block[28 + 5 * column]) for column in range(count)]
@@ -215,7 +218,7 @@ def decode_tables(data: bytes) -> list[BoundTable]:
     return [BoundTable(*table) for table in zip(names, tag_lists, column_lists, strict=True)]
 
 
-def decode_values(data: bytes, start: int, tables: int, count: int) -> list[list[tuple[Type, list[Any]]]]:
+def decode_values(data: bytes, start: int, tables: int, count: int) -> list[list[Values]]:
     """For each table its `count` tags or columns: each a type and values."""
     if not start:
         return [[] for _ in range(tables)]
@@ -233,8 +236,8 @@ def decode_values(data: bytes, start: int, tables: int, count: int) -> list[list
     return result
 
 
-def decode_bound(data: bytes) -> tuple[Type, list[Any]]:
-    """One tag's or column's values: a type, a NULL flag a row, lengths for the variable-size types, the values."""
+def decode_bound(data: bytes) -> Values:
+    """One tag's or column's values: type, a NULL flag a row, lengths for variable-size types, data."""
     _, number, rows = struct.unpack_from("<Iii", data)
     type_ = TYPES_BY_NUMBER.get(number)
     if type_ is None or rows < 0:

@@ -1,7 +1,7 @@
-"""The emulator answers what a real TDengine answered: recorded conversations (recordings/) played to it again.
+"""The emulator answers what a real TDengine answered: recorded conversations are played to it again.
 
-Every answer has to be the recorded one, JSON value for value and block byte for byte, but for times, the version
-and what EXCEPTIONS lists.
+Every answer has to be the recorded one, JSON value for value and block byte for byte, but for times, the
+version and what EXCEPTIONS lists. recordings/README.md says what they are.
 """
 
 import asyncio
@@ -157,13 +157,14 @@ def test_a_recorded_conversation_gets_the_recorded_answers(name: str, port: int)
 
 
 def seed_for_rest(port: int) -> None:
-    """Lay what was in the recorded TDengine before: three databases, and rows of one more meter in power.meters."""
+    """Lay what was in the recorded TDengine before: databases, and rows of one more meter."""
     connection = taosws.connect(f"taosws://root:taosdata@127.0.0.1:{port}")
     for name in ("tq", "bench", "benchx", "power"):
         connection.execute(f"CREATE DATABASE {name}")
     connection.execute("USE power")
     connection.execute(
-        "CREATE TABLE meters (ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) TAGS (groupid INT, location BINARY(16))"
+        "CREATE TABLE meters (ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) "
+        "TAGS (groupid INT, location BINARY(16))"
     )
     statement = connection.stmt2_statement()
     statement.prepare("INSERT INTO ? USING meters (groupid, location) TAGS (?, ?) VALUES (?, ?, ?, ?)")

@@ -1,6 +1,6 @@
-"""Whatever bytes come in: an error answer or a closed connection, never a crash, never harm to another client.
+"""Whatever bytes come in: an error answer or a closed connection, no crash, no harm to another client.
 
-Hypothesis changes the frames that a client sent in the recordings, and sends them as a client that has logged in.
+Frames that clients sent in the recordings are changed, and sent by a client that has logged in.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ Frame = str | bytes
 
 
 def recorded_frames() -> list[Frame]:
-    """What the clients sent, without the longest: the block of thousands of rows is not another kind of frame."""
+    """What the clients sent, but for binds of thousands of rows, which are no other kind of frame."""
     frames: set[Frame] = set()
     for path in RECORDINGS:
         for line in path.read_text().splitlines():
