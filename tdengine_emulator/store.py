@@ -157,7 +157,7 @@ class Store:
 
     def __init__(self, directory: Path | None = None):
         path = directory / "tdengine.sqlite" if directory else ":memory:"
-        self.sqlite = sqlite3.connect(path, isolation_level=None)
+        self.sqlite = sqlite3.connect(path, timeout=0, isolation_level=None)
         self.sqlite.executescript(
             """PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
             CREATE TABLE IF NOT EXISTS databases (name PRIMARY KEY, precision, created);

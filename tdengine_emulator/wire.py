@@ -17,7 +17,7 @@ NCHAR_TYPE = 10
 
 @dataclass(frozen=True)
 class Type:
-    """A data type: name, number, struct code and size (variable: None and 0), how DESCRIBE says it is kept."""
+    """A data type: name, number, struct code and size (variable: None and 0), what DESCRIBE says of it."""
 
     name: str
     number: int

@@ -21,7 +21,7 @@ METERS = "(ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) TAGS (groupid 
 
 
 def connect(port: int, database: str = "") -> "taosws.Connection":
-    return taosws.connect(f"taosws://root:taosdata@127.0.0.1:{port}/{database}")
+    return taosws.connect(f"taosws://root:taosdata@127.0.0.1:{port}/{database}?conn_retries=1")
 
 
 def create(port: int) -> "taosws.Connection":
