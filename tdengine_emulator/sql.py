@@ -7,6 +7,7 @@ PARTITION BY.
 
 import re
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ from tdengine_emulator.store import VERSION, Column, Relation, Result, Store, Ta
 from tdengine_emulator.wire import TYPES, Field, Type
 
 MAX_LENGTH = 1024 * 1024
+MAX_TOKENS_BUT_IN_INSERT = 10_000
 TOKEN = re.compile(
     r"""\s*(?: (?P<duration>\d+[abdhmnsuwy]\b)
     | (?P<number>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)
     | (?P<string>'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")
-    | (?P<quoted>`[^`]+`)
+    | (?P<quoted>`[^`]+`) | (?P<unterminated>['"`].*)
     | (?P<word>[a-z_]\w*)
     | (?P<mark><=|>=|<>|!=|\S) | (?P<end>$))""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL | re.ASCII,
@@ -61,8 +63,6 @@ Item = TypeVar("Item")
 
 def execute(store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()) -> Result:
     """Do what a statement says, in the database that its connection uses; raises TaosError."""
-    if len(text) > MAX_LENGTH:
-        raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
     with beyond_understanding():
         return Statement(store, text, database, parameters).run()
 
@@ -72,7 +72,7 @@ def beyond_understanding() -> Iterator[None]:
     """What SQLite or Python cannot do (a number too large, brackets too deep) is the client's error."""
     try:
         yield
-    except (sqlite3.Error, OverflowError, RecursionError, ValueError) as error:
+    except (sqlite3.Error, struct.error, ArithmeticError, RecursionError, ValueError) as error:
         raise not_understood(str(error)) from None
 
 
@@ -124,6 +124,8 @@ class Statement:
     def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
         self.store, self.text, self.database, self.parameters = store, text, database, parameters
         self.nanoseconds = time.time_ns()
+        if len(text) > MAX_LENGTH:
+            raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
         self.tokens: list[Token] = []
         position = 0
         while not self.tokens or self.tokens[-1].kind != "end":
@@ -146,6 +148,8 @@ class Statement:
         do = getattr(self, f"run_{verb}", None) if self.tokens[0].kind == "word" else None
         if do is None:
             raise TaosError(0x2600, f'syntax error near "{self.text.strip().lower()}"')
+        if len(self.tokens) > MAX_TOKENS_BUT_IN_INSERT and verb != "insert":
+            raise not_understood("statement too long")
         self.at = 1
         return do()
 

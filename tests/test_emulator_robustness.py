@@ -227,6 +227,36 @@ def test_changed_frames_harm_nobody(running: tuple[Process, int]) -> None:
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT '" + "\\'" * 400_000,
+        "SELECT " + "(" * 500_000,
+        "SELECT " + "9" * 500_000,
+        "SELECT " + "1+" * 200_000 + "1",
+        "INSERT INTO t VALUES " + "(" * 100_000,
+        "SELECT CAST(300 AS TINYINT)",
+        "SELECT SUM(v) FROM (SELECT 1)",
+        "x" * 2_000_000,
+    ],
+    ids=lambda sql: sql[:20],
+)
+def test_statements_without_end_or_sense_get_an_error(running: tuple[Process, int], sql: str) -> None:
+    process, port = running
+
+    async def send() -> None:
+        client = await Client.connect(port)
+        prepare = {
+            "action": "stmt2_prepare",
+            "args": {"req_id": 1, "stmt_id": 1, "sql": sql, "get_fields": True},
+        }
+        assert await client.answers([query_frame(1, sql), json.dumps(prepare)]) == 2
+        client.connection.close()
+
+    asyncio.run(send())
+    assert "Traceback" not in process.output, process.output
+
+
+@pytest.mark.parametrize(
     "content",
     [
         b"\0" * 1000,
