@@ -15,8 +15,6 @@ import logging
 import os
 import re
 import signal
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +28,7 @@ import perspective
 import tornado.web
 
 import tdengine_reader
-from tdengine_connection import HANG_TIMEOUT, TDengine, start_child, whole_number
+from tdengine_connection import HANG_TIMEOUT, TDengine, limit_waits, start_child, whole_number
 from tdengine_reader import Connected, Failed, Poll
 from viewer_gate import ViewerGate, ViewerHandler, http_settings, websocket_settings
 
@@ -177,7 +175,7 @@ class ReaderThread(threading.Thread):
             if self.stopping.is_set():
                 self.process.kill()
             try:
-                limit_reads(pipe, READER_SILENCE)
+                limit_waits(pipe, READER_SILENCE)
                 while self.hears_from(pipe):
                     self.on_loop(self.mirror.take, pipe.recv())
             except (EOFError, OSError):
@@ -213,12 +211,6 @@ class ReaderThread(threading.Thread):
         if self.process is not None:
             self.process.kill()
         await asyncio.to_thread(self.join)
-
-
-def limit_reads(pipe: Connection, seconds: int) -> None:
-    """Let `pipe.recv` raise OSError when it waits so long: the reader may stop in the middle of a message."""
-    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
 
 
 class Handler(tornado.web.RequestHandler):

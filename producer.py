@@ -19,12 +19,14 @@ from multiprocessing.connection import Connection
 import taosws
 
 from tdengine_connection import (
+    HANG_TIMEOUT,
     OutOfReach,
     Refused,
     TDengine,
     TDengineError,
     connect,
     errors_explained,
+    limit_waits,
     quote_name,
     server_version,
     silence_driver,
@@ -189,20 +191,21 @@ class Writer:
         """Start the child; returns the newest timestamp (ms) in the table. Raises TDengineError."""
         server_version(self.tdengine)  # spares a process for each attempt while nothing answers
         self.process, self.pipe = start_child(write_batches, self.tdengine, self.reset)
+        limit_waits(self.pipe, HANG_TIMEOUT + 2)
         newest = self.answer()
         self.reset = False
         return newest
 
     def write(self, batch: list[MeterRows]) -> int:
         """Rows that TDengine took. Raises TDengineError."""
-        with contextlib.suppress(BrokenPipeError):  # then its last word says why
+        with contextlib.suppress(OSError):  # then its last word says why
             self.pipe.send(batch)
         return self.answer()
 
     def answer(self) -> int:
         try:
             kind, value = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             kind, value = "failed", OutOfReach(f"TDengine at {self.tdengine.url} hangs")
         if kind == "failed":
             self.stop()

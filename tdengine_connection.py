@@ -9,6 +9,8 @@ import faulthandler
 import os
 import re
 import signal
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,6 +105,13 @@ def start_child(target: Callable[..., None], *arguments: Any) -> tuple[BaseProce
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end.close()
     return process, pipe
+
+
+def limit_waits(pipe: Connection, seconds: int) -> None:
+    """Let the pipe raise OSError where it waits so long: a child may stop halfway through a message."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            end.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
 
 
 def silence_driver() -> None:
