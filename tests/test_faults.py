@@ -73,7 +73,7 @@ class Proxy:
     def __init__(self, tdengine: TDengine):
         self.target = tdengine.port
         self.answer: bytes | None = None  # what every connection gets instead of TDengine
-        self.mode = "pass"  # or "answer", "silent", "rest only", "mangle"
+        self.mode = "pass"  # or "answer", "silent", "rest only", "mangle", "no answers"
         self.chance = random.Random(11)
         self.connections: list[socket.socket] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -83,7 +83,7 @@ class Proxy:
     def now(self, mode: str, answer: bytes = b"") -> None:
         """Change how the port behaves, for the connections that are open as well."""
         self.mode, self.answer = mode, answer
-        if mode not in ("silent", "mangle"):
+        if mode not in ("silent", "mangle", "no answers"):
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -125,7 +125,8 @@ class Proxy:
                     data = bytes(
                         self.chance.randrange(256) if self.chance.random() < 0.003 else byte for byte in data
                     )
-                sink.sendall(data)
+                if self.mode != "no answers" or sink is not client:
+                    sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
