@@ -8,7 +8,7 @@ set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
 
 EMULATOR=tdengine_emulator
-EMULATOR_DATA=emulator-data # the emulator's rows outlive its end, as TDengine's do
+EMULATOR_DATA="emulator-data" # the emulator's rows outlive its end, as TDengine's do
 PRODUCER=producer.py
 SERVER=perspective_server.py
 
