@@ -77,13 +77,10 @@ class Prepared:
 
     @cached_property
     def insert(self) -> Insert:
-        statement = Statement(self.store, self.text, self.database)
-        statement.at = 1
         try:
-            (insert,) = statement.inserts()
+            return Statement(self.store, self.text, self.database).prepared_insert()
         except (TaosError, ValueError, RecursionError):
             raise TaosError(0x0216, "Syntax error in SQL") from None
-        return insert
 
     def fields(self) -> list[dict[str, Any]] | None:
         """What an INSERT's parameters stand for, in their order; None for a SELECT."""

@@ -141,6 +141,7 @@ class Statement:
         self.called: set[str] = set()
         self.used: set[str] = set()
         self.where_at = self.groups_at = 0
+        self.takes_parameters = False
         self.in_aggregate = self.has_bare_column = self.bare_means_last_row = False
 
     def run(self) -> Result:
@@ -152,6 +153,12 @@ class Statement:
             raise not_understood("statement too long")
         self.at = 1
         return do()
+
+    def prepared_insert(self) -> Insert:
+        """The statement as an INSERT into one table, with parameters among its values."""
+        self.at, self.takes_parameters = 1, True
+        (insert,) = self.inserts()
+        return insert
 
     # Words
 
@@ -336,6 +343,8 @@ class Statement:
         inserts: list[Insert] = []
         while not inserts or self.tokens[self.at].kind in ("word", "quoted"):
             table = TableName("", self.database) if self.accept("?") else self.table()
+            if database := self.store.databases.get(table.database or ""):
+                self.per_second = database.per_second
             columns = self.names()
             insert = self.using(table) if self.accept("using") else Insert(table)
             insert.column_names = self.names() or columns
@@ -353,7 +362,7 @@ class Statement:
 
     def value(self) -> Any:
         """A constant among VALUES, TAGS or behind SET TAG."""
-        if self.accept("?"):
+        if self.takes_parameters and self.accept("?"):
             return Parameter()
         term = self.sum()
         if term.value is not None or term.text == "NULL":

@@ -264,6 +264,19 @@ def test_times_are_milliseconds(meters: "taosws.Connection") -> None:
     assert rows(meters, "SELECT CAST(ts AS BIGINT) AS x FROM meters ORDER BY ts DESC LIMIT 1") == [(T + 24,)]
 
 
+def test_a_database_can_count_microseconds(tdengine: TDengine, database: str) -> None:
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE {database} PRECISION 'us'")
+    connection.execute(f"CREATE TABLE {database}.t (ts TIMESTAMP, v INT)")
+    connection.execute(f"INSERT INTO {database}.t VALUES (NOW - 2h, 1) (NOW, 2)")
+    ((moment,),) = rows(connection, f"SELECT CAST(ts AS BIGINT) FROM {database}.t WHERE ts > NOW() - 1h")
+    assert abs(moment - time.time() * 1_000_000) < 60_000_000
+    connection.execute(f"INSERT INTO {database}.t VALUES ('2023-11-14T22:13:20.000001Z', 3)")
+    connection.execute(f"DELETE FROM {database}.t WHERE ts > NOW - 3h")
+    connection.execute(f"INSERT INTO {database}.t VALUES ('2023-11-14T22:13:20.000001Z', 3)")
+    assert rows(connection, f"SELECT ts, v FROM {database}.t") == [("2023-11-14 22:13:20.000001 +00:00", 3)]
+
+
 @pytest.mark.parametrize(
     "written", ["'2023-11-14 22:13:20.024+00:00'", "'2023-11-14T22:13:20.024Z'", str(T + 24)]
 )
@@ -557,6 +570,7 @@ def test_describe_tells_columns_from_tags(meters: "taosws.Connection") -> None:
             "0x2602.*Invalid column name: nope",
         ),
         ("SELEC 1", '0x2600.*syntax error near "selec 1"'),
+        (f"INSERT INTO d USING meters TAGS (1, 'A') VALUES ({T}, ?, 1, 1)", "0x"),
         ("SELECT * FROM meters LIMIT x", '0x2600.*syntax error near "x"'),
         ("SELECT * FROM", "0x2601.*Incomplete SQL statement"),
         (f"CREATE TABLE meters {METERS}", "0x0360.*STable already exists"),
