@@ -8,6 +8,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import perspective
@@ -486,9 +487,13 @@ def test_the_table_is_replaced_also_under_dozens_of_grouped_views(source: Source
     source.insert("d0", [(start + i, 1.0, i, 1.0) for i in range(50)])
 
     async def look(server: Server) -> None:
-        async with Viewer(f"ws://127.0.0.1:{server.port}/websocket") as viewer:
-            table = await viewer.client.open_table("meters_values")
-            views = [await table.view(group_by=["location", "voltage"]) for _ in range(40)]
+        async with AsyncExitStack() as stack:
+            views = []
+            for _ in range(4):  # viewers, each with ten views
+                viewer = Viewer(f"ws://127.0.0.1:{server.port}/websocket")
+                await stack.enter_async_context(viewer)
+                table = await viewer.client.open_table("meters_values")
+                views += [await table.view(group_by=["location", "voltage"]) for _ in range(10)]
             for _ in range(3):
                 source.execute(f"DELETE FROM {source.database}.meters WHERE ts >= {start + 40}")
                 await asyncio.to_thread(server.wait_until_live, rows=40)
