@@ -213,7 +213,11 @@ def test_changed_frames_harm_nobody(running: tuple[Process, int]) -> None:
     with asyncio.Runner() as runner:
 
         @settings(
-            max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         )
         @given(st.lists(frames, min_size=FRAMES_AN_EXAMPLE, max_size=FRAMES_AN_EXAMPLE))
         def attack_with(frames: list[Frame]) -> None:
