@@ -207,7 +207,8 @@ class Reader:
     def forget_time(self) -> None:
         """Read the whole window next: after a new connection nothing is known of what happened meanwhile."""
         self.next_window_read = -math.inf
-        self.watermarks: deque[int] = deque(maxlen=2)
+        # At each of the last two polls: the server's clock, and the newest row's timestamp.
+        self.watermarks: deque[tuple[int, int]] = deque(maxlen=2)
 
     def poll(self, connection: "taosws.Connection") -> Poll:
         now = time.monotonic()
@@ -224,11 +225,13 @@ class Reader:
         else:
             # Rows from the poll before the last on, not just the last: a batch of several meters may become
             # visible meter by meter, and then some of its rows are older than the newest one seen.
-            since = f"ts > {self.watermarks[0]}"
+            clock, newest = self.watermarks[0]
+            since = f"ts > {newest}"
+            if newest > clock:  # rows from the future: what comes in order now is older, and they aren't new
+                since = f"ts > {clock} AND (ts <= NOW() OR {since})"
             update = self.window.merge(read_tdengine(connection, self.tdengine, since, self.window.limit))
         if self.window.newest is not None:
-            # Not past the server's clock, or one row from the future would hide all that come after it.
-            self.watermarks.append(min(self.window.newest, int(self.server_clock + now * 1000)))
+            self.watermarks.append((int(self.server_clock + now * 1000), self.window.newest))
         return Poll(update, whole, len(self.window.rows), self.window.newest)
 
 
