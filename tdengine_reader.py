@@ -1,9 +1,9 @@
 """Reads TDengine in a process of its own and tells the server what changed.
 
 The mirror that it keeps is the window: the newest `limit` rows of the last WINDOW. Every `refresh_rate` ms it
-reads only the rows that may be new (`read_new_rows`); every few seconds it reads the whole window
-(`read_window`), which brings what a read of new rows can't see: late rows, changed and deleted ones. Either
-way only the difference goes up the pipe (`Window`).
+reads only the rows that may be new; every few seconds it reads the whole window, which brings what a read of
+new rows can't see: late rows, changed and deleted ones (`Reader`). Either way only the difference goes up the
+pipe (`Window`).
 """
 
 import heapq
