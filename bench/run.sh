@@ -1,0 +1,11 @@
+#!/bin/sh
+# Measures this design against naive polling and prints one table, after the set-up where it is needed. Uses the TDengine at
+# TAOS_HOST:TAOS_PORT where one answers, in a database of its own that it drops afterwards, else the emulator.
+#
+#   sh bench/run.sh [--quick] [--json FILE]     --help says more
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+
+sh install.sh
+sh install.sh tests/requirements.txt
+exec venv/bin/python bench/measure.py "$@"

@@ -1,0 +1,60 @@
+"""The benchmark measures what it says: a run too short to tell anything but that it works."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from conftest import TDengine
+from support import ROOT
+
+import tdengine_connection
+
+sys.path.append(str(ROOT / "bench"))
+
+import measure
+from drawing import Panel, draw
+
+
+@pytest.fixture
+def own(tdengine: TDengine, database: str) -> tdengine_connection.TDengine:
+    return tdengine_connection.TDengine(
+        tdengine.host, tdengine.port, tdengine.user, tdengine.password, database, "meters"
+    )
+
+
+@pytest.mark.parametrize("kind", [measure.NAIVE, measure.OURS])
+def test_a_reader_is_measured_from_the_viewers_side(own: tdengine_connection.TDengine, kind: str) -> None:
+    plan = replace(measure.QUICK, follow=0.7, check=0.7, settle=1.0, quiet=0.7)
+    found = measure.measure_reader(kind, own, 2, plan)
+    assert 0 < found["processor"] < 2
+    assert found["bytes_per_second"] > 0
+    assert 0 <= found["freshness_p50"] <= found["freshness_p99"]
+    assert found["rows_missing"] == 0
+    assert (found["updates_while_quiet"] == 0) == (kind == measure.OURS)
+
+
+@pytest.mark.parametrize("kind", [measure.NAIVE, measure.OURS])
+def test_a_producer_is_measured_by_the_rows_that_are_there(
+    own: tdengine_connection.TDengine, kind: str
+) -> None:
+    found = measure.measure_producer(kind, own, rows=300, seconds=0.5)
+    assert 0 < found["rows_there"] <= found["rows_written"]
+    assert (found["rows_there"] == found["rows_written"]) == (kind == measure.OURS)
+    assert found["rows_per_second"] > 0
+
+
+def test_freshness_counts_a_row_from_the_first_snapshot_that_covers_it() -> None:
+    snapshots = [[(1000, 900), (1300, 1200)], [(1010, 900), (1320, 1100)]]
+    assert measure.freshness([900, 950, 1100, 1200, 1250], snapshots) == [100, 200, 220, 350, 370]
+
+
+def test_a_missed_target_shows_in_the_table() -> None:
+    lines = [measure.Line("what", "8", "2", "≤ 1", False), measure.Line("other", "8", "1", "≤ 1", True)]
+    assert "| what | 8 | 2 | ≤ 1 | missed |\n| other | 8 | 1 | ≤ 1 | holds |" in measure.table(lines)
+
+
+def test_a_drawing_shows_every_point() -> None:
+    panels = [Panel("cost", "rows", [(10, 1.0), (100, 1.5), (1000, 7.0)]), Panel("flat", "rows", [(10, 0.0)])]
+    drawing = draw(panels, columns=2)
+    assert drawing.startswith("<svg ")
+    assert drawing.count("<circle") == 4
