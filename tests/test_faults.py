@@ -104,7 +104,11 @@ class Proxy:
             if self.mode == "answer":
                 threading.Thread(target=self.misanswer, args=(client,), daemon=True).start()
             else:
-                server = socket.create_connection(("127.0.0.1", self.target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.target))
+                except ConnectionRefusedError:
+                    client.close()
+                    continue
                 self.connections.append(server)
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self.pump, args=(source, sink, client), daemon=True).start()
