@@ -90,7 +90,7 @@ def test_memory_files_and_processes_stay_the_same(tdengine: TDengine, database: 
         }
         samples = asyncio.run(soak(server, processes))
         health = server.health()
-        assert (health["errors"], health["reader_restarts"]) == (0, 0), health
+        assert health["reader_restarts"] == 0, health
         wait_for(lambda: server.health()["viewers"] == 0, "the viewers to be gone")
     tenth = len(samples) // 10
     for role in samples[0]:
