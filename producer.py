@@ -1,9 +1,10 @@
 """Writes random smart-meter readings into TDengine: ten meters, one prepared batch an interval.
 
-`main` makes the readings and keeps the beat; a child process (`write_batches`) owns the connection to
-TDengine and writes them. A batch counts once TDengine has taken all of it. Until then `main` keeps it, so
-that a lost connection, a restart of TDengine or a hung call costs time but no row: the batch is sent again
-with the same timestamps, and TDengine overwrites a row of the same meter and timestamp by itself.
+`main` says which batch is due and keeps the beat; a child process (`write_batches`) owns the connection to
+TDengine, makes the readings and writes them. A batch counts once TDengine has taken all of it. Until then
+`main` asks for it again, so that a lost connection, a restart of TDengine or a hung call costs time but no
+row: the batch is made and sent again with the same timestamps and readings, and TDengine overwrites a row of
+the same meter and timestamp by itself.
 """
 
 import argparse
@@ -61,6 +62,9 @@ TAGS = {"groupid": "INT", "location": "BINARY(16)"}
 PATIENCE = 10  # seconds to wait for a TDengine that has not answered yet
 RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
 
+# A batch as `main` asks for it: the arguments of gen_data.
+Order = tuple[int, int, int]
+
 # One meter's share of a batch: its number, and equally long columns ts (ms since 1970), current (A),
 # voltage (V) and phase (°).
 MeterRows = tuple[int, list[int], list[float], list[int], list[float]]
@@ -102,6 +106,7 @@ def gen_data(rows: int, start: int, span: int) -> list[MeterRows]:
 
     Each meter's timestamps are evenly spread, and unique if `span` has a millisecond for each of its rows.
     """
+    random.seed(start)  # the same batch when it has to be made again
     multiplier = random.random() * random.randint(1, 50)
     batch = []
     meters = len(LOCATIONS)
@@ -154,7 +159,8 @@ def insert_data(statement: taosws.TaosStmt2, batch: list[MeterRows]) -> int:
 
 
 def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
-    """The child process: connect, tell the newest timestamp there is, then write each batch that arrives.
+    """The child process: connect, tell the newest timestamp there is, then make and write each batch that
+    is asked for.
 
     Answers the pipe with ("ready", newest timestamp in ms), ("written", rows) or, as its last word, with
     ("failed", error).
@@ -169,7 +175,7 @@ def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
             statement = prepare(connection, tdengine)
         pipe.send(("ready", newest))
         while True:
-            batch = pipe.recv()
+            batch = gen_data(*pipe.recv())
             with errors_explained(tdengine), watchdog():
                 written = insert_data(statement, batch)
             pipe.send(("written", written))
@@ -196,10 +202,10 @@ class Writer:
         self.reset = False
         return newest
 
-    def write(self, batch: list[MeterRows]) -> int:
+    def write(self, order: Order) -> int:
         """Rows that TDengine took. Raises TDengineError."""
         with contextlib.suppress(OSError):  # then its last word says why
-            self.pipe.send(batch)
+            self.pipe.send(order)
         return self.answer()
 
     def answer(self) -> int:
@@ -255,14 +261,14 @@ def reach(writer: Writer) -> int:
             time.sleep(RETRY_DELAY)
 
 
-def write_until_taken(writer: Writer, batch: list[MeterRows]) -> int:
+def write_until_taken(writer: Writer, order: Order) -> int:
     """Write the batch, again and again until TDengine has taken it; returns its number of rows."""
     told = None
     while True:
         try:
             if writer.process is None:
                 writer.start()
-            written = writer.write(batch)
+            written = writer.write(order)
         except TDengineError as error:
             if str(error) != told:
                 told = str(error)
@@ -337,14 +343,16 @@ def main() -> None:
             lateness = time.monotonic() - beat
             start = int((time.time() - lateness) * 1000) - span
             start = max(start, next_timestamp)
-            batch = gen_data(arguments.rows, start, span)
             next_timestamp = start + span
-            written += write_until_taken(writer, batch)
+            written += write_until_taken(writer, (arguments.rows, start, span))
             batches += 1
             show_progress(written, time.monotonic() - began)
             # The next beat counts from the last one; beats missed during an outage are left out.
             beat = max(beat + arguments.interval / 1000, time.monotonic())
-            time.sleep(max(0.0, beat - time.monotonic()))
+            if (
+                pause := beat - time.monotonic()
+            ) > 0:  # a sleep of no time would still give the processor away
+                time.sleep(pause)
     except TDengineError as error:
         report(f"producer: {error}")
         status = 1
