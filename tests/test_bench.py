@@ -38,8 +38,8 @@ def test_a_producer_is_measured_by_the_rows_that_are_there(
     own: tdengine_connection.TDengine, kind: str
 ) -> None:
     found = measure.measure_producer(kind, own, rows=300, seconds=0.5)
-    assert 0 < found["rows_there"] <= found["rows_written"]
-    assert (found["rows_there"] == found["rows_written"]) == (kind == measure.OURS)
+    assert found["rows_there"] > 0
+    assert (found["rows_there"] >= found["rows_written"]) == (kind == measure.OURS)
     assert found["rows_per_second"] > 0
 
 
