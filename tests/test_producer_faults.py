@@ -24,7 +24,7 @@ from test_faults import (
     running,  # noqa: F401  (a fixture)
 )
 
-BATCHES, ROWS = 150, 50
+BATCHES, ROWS = 200, 50
 
 
 class World:
@@ -48,9 +48,16 @@ class World:
         return self.query(f"SELECT {what} FROM {self.database}.meters")[0][0]
 
     def wait_for_batches(self, count: int) -> None:
-        """Wait until so many more batches are there."""
+        """Wait until so many more batches are there, or all are."""
         before = self.count()
-        wait_for(lambda: self.count() >= before + count * ROWS, f"{count} more batches", timeout=30)
+
+        def written() -> bool:
+            return self.count() >= before + count * ROWS or not self.producer.running()
+
+        try:
+            wait_for(written, f"{count} more batches")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its output:\n{self.producer.output}") from None
 
     def assert_says(self, *texts: str) -> None:
         wait_for(lambda: any(text in self.producer.output for text in texts), f"one of {texts}", timeout=40)
