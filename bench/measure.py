@@ -652,4 +652,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except (AssertionError, TDengineError) as error:
+        raise SystemExit(f"bench: {error}") from None

@@ -4,8 +4,11 @@
 #
 #   sh bench/run.sh [--quick] [--json FILE]     --help says more
 set -eu
+from=$(pwd)
 CDPATH='' cd -- "$(dirname -- "$0")/.."
+root=$(pwd)
 
 sh install.sh
 sh install.sh tests/requirements.txt
-exec venv/bin/python bench/measure.py "$@"
+cd -- "$from" # where --json's FILE is meant to be
+exec "$root/venv/bin/python" "$root/bench/measure.py" "$@"

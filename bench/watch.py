@@ -147,7 +147,7 @@ async def first_row(url: str) -> None:
     """Returns once a viewer, which tries to connect again and again, has got a row."""
     end = time.monotonic() + FIRST_ROW_TIMEOUT
     while time.monotonic() < end:
-        with contextlib.suppress(OSError, Exception):
+        with contextlib.suppress(Exception):  # nothing listens yet, or there is no table yet
             async with Datagrid(url) as viewer:
                 await viewer.follow()
                 while not viewer.snapshots:
