@@ -349,9 +349,8 @@ def main() -> None:
             show_progress(written, time.monotonic() - began)
             # The next beat counts from the last one; beats missed during an outage are left out.
             beat = max(beat + arguments.interval / 1000, time.monotonic())
-            if (
-                pause := beat - time.monotonic()
-            ) > 0:  # a sleep of no time would still give the processor away
+            pause = beat - time.monotonic()
+            if pause > 0:  # a sleep of no time would still give the processor away
                 time.sleep(pause)
     except TDengineError as error:
         report(f"producer: {error}")
