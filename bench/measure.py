@@ -205,7 +205,7 @@ def measure_reader(kind: str, tdengine: TDengine, count: int, plan: Plan) -> dic
         writing.enter_context(written_to(tdengine))
         server, url = stack.enter_context(reader(kind, tdengine))
         watched, watching = stack.enter_context(viewers(url, count))
-        wait_for(lambda: len(watched.ask("table")) >= 1000, "a full table")
+        wait_for(lambda: watched.ask("size") >= 1000, "a full table")
         watched.ask("follow", 1.0)
 
         meter = Meter(server=server.pid, viewers=watching)
@@ -307,7 +307,7 @@ def measure_stall(kind: str, tdengine: TDengine) -> dict[str, Any]:
         reader(kind, proxy.address) as (_, url),
         viewers(url, 1) as (watched, _),
     ):
-        wait_for(lambda: len(watched.ask("table")) >= 1000, "a full table")
+        wait_for(lambda: watched.ask("size") >= 1000, "a full table")
         watched.pipe.send(("probe", STALL + 3.0))
         time.sleep(0.5)
         proxy.flowing.clear()
@@ -367,7 +367,7 @@ def measure_scale(
         assert pipe.recv() == "writing"
         new, whole = poll_times(tdengine, window, plan.scale)
         with reader(OURS, tdengine, window) as (server, url), viewers(url, count) as (watched, watching):
-            wait_for(lambda: len(watched.ask("table")) >= min(window, rows), "a full table", 60)
+            wait_for(lambda: watched.ask("size") >= min(window, rows), "a full table", 60)
             watched.ask("follow", 1.0)
             meter = Meter(server=server.pid, viewers=watching)
             watched.ask("follow", plan.scale)

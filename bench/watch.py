@@ -104,6 +104,10 @@ class Watch:
                 await asyncio.sleep(min(0.002, left))
         return {"twice": twice, "first_seen": first_seen, "newest": (newest[0], newest[-1])}
 
+    async def size(self) -> int:
+        """How many rows are in the table now."""
+        return await self.viewers[0].view.num_rows()
+
     async def table(self) -> list[Row]:
         """What is in the table now."""
         return await self.viewers[0].whole_table()
