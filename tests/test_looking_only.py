@@ -1,0 +1,165 @@
+"""What a viewer of the real server may do, and from where: everything that reads, nothing that writes."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+
+import perspective
+import pytest
+from conftest import TDengine
+from support import Process, python
+from test_end_to_end import Server, serving
+from tornado.httpclient import HTTPClientError
+from viewers import Viewer
+
+TOKEN = "sesame-open"
+
+
+@pytest.fixture(scope="module")
+def filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
+    """Settings for a database with 600 rows."""
+    settings = tdengine.settings("test_looking_only")
+    try:
+        with Process(python("producer.py", "--count", "2", "--reset"), settings) as producer:
+            assert producer.wait() == 0, producer.output
+        yield settings
+    finally:
+        tdengine.connect().execute("DROP DATABASE IF EXISTS test_looking_only")
+
+
+@pytest.fixture(scope="module")
+def server(filled: dict[str, str]) -> Iterator[Server]:
+    with serving(filled) as running:
+        running.wait_until_live(rows=600)
+        yield running
+
+
+def url(server: Server, token: str = "") -> str:
+    return f"ws://127.0.0.1:{server.port}/websocket{'?token=' + token if token else ''}"
+
+
+WRITES: dict[str, Callable[[perspective.AsyncClient, "perspective.AsyncTable"], Awaitable]] = {
+    "update": lambda client, table: table.update([{"voltage": 1}]),
+    "replace": lambda client, table: table.replace([{"voltage": 1}]),
+    "clear": lambda client, table: table.clear(),
+    "remove": lambda client, table: table.remove([1]),
+    "delete": lambda client, table: table.delete(),
+    "new table": lambda client, table: client.table([{"a": 1}], name="own"),
+    "join": lambda client, table: client.join(table, table, "voltage", name="joined"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_viewer_cannot_write(server: Server, write: str) -> None:
+    before = server.shown()
+
+    async def attempt() -> list[str]:
+        async with Viewer(url(server)) as viewer:
+            table = await viewer.client.open_table("meters_values")
+            with pytest.raises(perspective.PerspectiveError, match="read-only"):
+                await WRITES[write](viewer.client, table)
+            return await viewer.client.get_hosted_table_names()
+
+    assert asyncio.run(attempt()) == ["meters_values"]
+    assert server.shown() == before
+
+
+def test_a_viewer_can_read_all_that_the_settings_panel_offers(server: Server) -> None:
+    async def look() -> None:
+        async with Viewer(url(server)) as viewer:
+            table = await viewer.client.open_table("meters_values")
+            assert await table.size() == 600
+            view = await table.view(
+                group_by=["location"],
+                split_by=["groupid"],
+                columns=["voltage", "double"],
+                filter=[["voltage", ">", 100]],
+                sort=[["voltage", "desc"]],
+                expressions={"double": '"current" * 2'},
+                aggregates={"voltage": "avg", "double": "max"},
+            )
+            assert await view.num_rows() == 11
+            await view.collapse(0)
+            assert await view.num_rows() == 1
+            await view.expand(0)
+            assert await view.num_rows() == 11
+            assert (await view.to_csv()).count("\n") >= 11
+            assert len(await view.to_arrow()) > 100
+            assert len(json.loads(await view.to_json_string())) == 11
+            assert "double" in await view.expression_schema()
+            await view.delete()
+
+    asyncio.run(look())
+
+
+async def handshake(server: Server, headers: dict[str, str], token: str = "") -> int:
+    """The status of an attempt to connect: 101 when it succeeded."""
+    try:
+        async with Viewer(url(server, token), headers):
+            return 101
+    except HTTPClientError as error:
+        return error.code
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 101),
+        ({"Origin": "http://localhost:8081"}, 101),
+        ({"Origin": "http://127.0.0.1:9999"}, 101),
+        ({"Origin": "http://[::1]:8081"}, 101),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+        ({"Host": "rebound.example:8080"}, 403),
+    ],
+)
+def test_only_this_machines_pages_may_connect(server: Server, headers: dict[str, str], status: int) -> None:
+    assert asyncio.run(handshake(server, headers)) == status
+    if status == 403:
+        server.process.wait_for_line("refused '/websocket' to 127.0.0.1")
+
+
+def test_origins_can_be_allowed_and_a_token_asked_for(filled: dict[str, str]) -> None:
+    settings = {"PERSPECTIVE_ALLOWED_ORIGINS": "https://meters.example.org, null", "PERSPECTIVE_TOKEN": TOKEN}
+    with serving({**filled, **settings}) as server:
+        for origin in ("https://meters.example.org", "null"):
+            assert asyncio.run(handshake(server, {"Origin": origin}, TOKEN)) == 101
+        assert asyncio.run(handshake(server, {"Origin": "https://other.example.org"}, TOKEN)) == 403
+        assert asyncio.run(handshake(server, {})) == 401
+        assert asyncio.run(handshake(server, {}, "sesame-shut")) == 401
+        status, headers, body = server.get("/health", Origin="https://meters.example.org")
+        assert (status, headers["Access-Control-Allow-Origin"]) == (401, "https://meters.example.org")
+        assert b"tdengine" not in body
+        status, _, body = server.get("/health", Authorization=f"Bearer {TOKEN}")
+        assert status in (200, 503)
+        for text in (body.decode(), server.process.output):
+            assert TOKEN not in text
+            assert "sesame-shut" not in text
+            assert "taosdata" not in text
+
+
+def test_every_answer_has_the_headers_that_keep_a_page_safe(server: Server) -> None:
+    for path in ("/", "/health", "/perspective/perspective-anywidget.css", "/nothing", "/perspective/../x"):
+        _, headers, _ = server.get(path)
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+        assert headers["Referrer-Policy"] == "no-referrer", path
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'"), path
+        assert "Server" not in headers, path
+    _, headers, _ = server.get("/")
+    script = headers["Content-Security-Policy"].split("script-src ")[1].split(";")[0]
+    assert "'unsafe-inline'" not in script
+    assert "'unsafe-eval'" not in script
+
+
+def test_a_text_frame_or_what_is_no_request_ends_the_viewer_and_nobody_else(server: Server) -> None:
+    async def attack() -> None:
+        async with Viewer(url(server)) as witness:
+            for frame in ("text", b"", b"\xff" * 100, b"\x08\x01", b"\x08\x01\x9a\x06\x00"):
+                async with Viewer(url(server)) as viewer:
+                    await viewer.socket.write_message(frame, binary=isinstance(frame, bytes))
+                    assert await witness.client.get_hosted_table_names() == ["meters_values"]
+
+    asyncio.run(attack())
+    assert server.process.running()
