@@ -202,6 +202,7 @@ def test_fifty_clients_at_once(port: int) -> None:
 def test_it_says_where_it_listens_and_what_it_is() -> None:
     port = free_port()
     with emulator(port) as process:
+        process.wait_for_line("listens on")
         assert process.lines == [
             f"TDengine emulator 3.3.7.5.emulator (not TDengine itself) listens on 127.0.0.1:{port}"
         ]
