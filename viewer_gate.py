@@ -2,7 +2,7 @@
 
 Perspective's engine trusts its clients: any of them may change the tables, and a malformed request ends the
 process. `check_request` lets through only what a reader needs. `ViewerGate` decides who may connect at all.
-`ViewerHandler` is one viewer's WebSocket, held to its share of the server.
+`ViewerSession` is one viewer's conversation with the engine, `ViewerHandler` its WebSocket.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ import math
 import re
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,10 +28,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+import viewer_expressions
+
 # Limits for one viewer; in brackets what a page with four viewers needs.
 MAX_VIEWS = 16  # [4, and for a moment twice as many while they are rearranged]
 MAX_SUBSCRIPTIONS = 64  # to updates and deletions; each is a message at every update [13]
-MAX_REQUESTS = 200  # a second; beyond it they wait [50]
+MAX_REQUESTS = 400  # a second; beyond it they wait [100]
 MAX_ENGINE_TIME = 0.25  # of each second; beyond it its requests wait, so that the others get their turn
 MAX_VIEW_TIME = 0.1  # seconds to compute all its views: each update costs up to three times as much [0.02]
 MAX_CELLS = 500_000  # in one answer: more would hold up the others for longer than a poll [6,000]
@@ -40,7 +44,6 @@ MAX_MESSAGE = 64 << 10  # bytes of a request [a few hundred]
 MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each
 MAX_PIVOTS = 6  # columns to group by, and to split by: each doubles the time
 MAX_EXPRESSIONS = 20  # of a view
-MAX_EXPRESSION = 2000  # characters
 MAX_VIEW_NAME = 100  # characters; Perspective's own names have 21
 MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflows
 MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where a number makes no date
@@ -68,6 +71,8 @@ SECRET_PATHS = ("/health", "/websocket")  # where a token is needed, if there is
 
 TEXT_FRAME, NOT_A_REQUEST, TRY_AGAIN_LATER = 1003, 1007, 1013  # why a WebSocket is closed
 VIEW_NOT_FOUND = 1  # a status code of Perspective's
+AND = 0  # a way to join filters
+COLUMN_TYPES = ("string", "date", "datetime", "integer", "float", "boolean")  # in their order there
 OWN_QUESTION = 0xFFFFFFFF  # the message id of what the handler itself asks; clients draw theirs at random
 
 log = logging.getLogger("viewer_gate")
@@ -140,6 +145,11 @@ message Request {
 }
 
 message Port { uint32 port_id = 1; }
+message SchemaColumn { string name = 1; uint32 type = 2; }
+message SchemaColumns { repeated SchemaColumn schema = 1; }
+message Schema { SchemaColumns schema = 1; }
+message WrongExpression { string message = 1; uint32 line = 2; uint32 column = 3; }
+message WrongExpressions { map<string,WrongExpression> expression_errors = 2; }
 message HostedTable { string entity_id = 1; }
 message HostedTables { repeated HostedTable table_infos = 1; }
 message Dimensions { uint32 rows = 3; uint32 columns = 4; }
@@ -148,7 +158,8 @@ message Response {
     uint32 msg_id = 1;
     string entity_id = 2;
     oneof response {
-        HostedTables hosted_tables = 4; Port make_port = 5; Dimensions view_dimensions = 12;
+        HostedTables hosted_tables = 4; Port make_port = 5; Schema table_schema = 7;
+        WrongExpressions validate = 9; Dimensions view_dimensions = 12; WrongExpressions describe = 41;
         ServerError error = 50;
     }
 }
@@ -233,17 +244,16 @@ def check_request(request: Message) -> str:
     kind = request.WhichOneof("request")
     if kind is None:
         raise Refused("a request that asks nothing")
+    if b"psp_" in request.SerializeToString():  # as a column it ends the process
+        raise Refused("names with psp_ are the engine's own")
     content = getattr(request, kind)
-    for field in ("start_row", "end_row", "start_col", "end_col", "row_index", "depth"):
-        part = content.viewport if kind.startswith("view_to_") else content
-        if field in part.DESCRIPTOR.fields_by_name:
-            check_at_most(MAX_ROW, getattr(part, field), field)
+    for field in ("row_index", "depth"):
+        if hasattr(content, field):
+            check_at_most(MAX_ROW, getattr(content, field), field)
     if kind == "make_view":
         check_at_most(MAX_VIEW_NAME, len(content.view_id), "the length of a view's name")
     if kind in ("make_view", "describe"):
         check_view(content.config)
-    if kind == "validate":
-        check_expressions(content.expressions)
     return kind
 
 
@@ -254,7 +264,9 @@ def check_view(config: Message) -> None:
     check_at_most(MAX_PIVOTS, len(config.group_by), "group_by")
     check_at_most(MAX_PIVOTS, len(config.split_by), "split_by")
     check_at_most(MAX_PIVOTS, config.group_by_depth, "group_by_depth")
-    check_expressions(config.expressions)
+    check_at_most(2, config.group_rollup_mode, "group_rollup_mode")
+    check_at_most(1, config.split_rollup_mode, "split_rollup_mode")
+    check_at_most(1, config.filter_op, "filter_op")
     for term in config.filter:
         # The engine reads the value that is not there, and the process ends.
         if not term.value and term.op not in ("in", "not in"):
@@ -263,43 +275,30 @@ def check_view(config: Message) -> None:
             if value.WhichOneof("scalar") is None:
                 raise Refused(f"a filter without a value ({term.column} {term.op})")
             check_at_most(MAX_NUMBER, abs(value.float), "a number in a filter")
+    leave_out_nulls(config)
     for window in config.windows.values():
         check_at_most(MAX_ROW, max(window.rows, window.offset), "rows and offset of a window")
         check_at_most(MAX_NUMBER, abs(window.range), "range of a window")
 
 
+def leave_out_nulls(config: Message) -> None:
+    """Let a view that groups and splits have only rows with a value in all columns that it does so by.
+
+    Where there is none, the engine fails in the midst of an update, and no viewer hears of that update.
+    """
+    pivots = dict.fromkeys([*config.group_by, *config.split_by])
+    if not (config.group_by and config.split_by):
+        return
+    if len(config.filter) > 1 and config.filter_op != AND:
+        raise Refused("filters joined by or do not go together with group_by and split_by here")
+    config.filter_op = AND
+    for column in pivots:
+        config.filter.add(column=column, op="is not null").value.add(null=0)
+
+
 def check_at_most(limit: float, value: float, what: str) -> None:
     if math.isnan(value) or value > limit:
         raise Refused(f"{what}: at most {limit:g}, not {value:g}")
-
-
-def check_expressions(expressions: dict[str, str]) -> None:
-    check_at_most(MAX_EXPRESSIONS, len(expressions), "expressions")
-    for text in expressions.values():
-        check_expression(text)
-
-
-# An expression is a small program that the engine runs for each row. A loop takes seconds; an index past the
-# end of a vector reads and writes anywhere in memory; text grows without bound where it is doubled again and
-# again. What matters is what the engine sees, so that where quotes could be read in two ways, the rules hold
-# inside quotes too.
-LOOP = re.compile(r"(?<![a-z_])(?:for|while|repeat)\s*(?:[(/#]|$)", re.IGNORECASE)
-# Brackets in quotes, as in match("location", '[a-c]'), and nothing that could end the quotes early.
-BRACKETS_IN_QUOTES = re.compile(r"""(?:'(?:[^'"\\\n]|\\[^'"\\\n])+'|"[^'"\\\n]+"|[^'"\\#\[\]/]|/(?![/*]))*""")
-GROWING = re.compile(r"(?:concat|replace|replace_all)\s*(?:[(/#]|$)", re.IGNORECASE)
-REPLACING = re.compile(r"replace(?:_all)?\s*(?:[(/#]|$)", re.IGNORECASE)
-
-
-def check_expression(text: str) -> None:
-    check_at_most(MAX_EXPRESSION, len(text), "characters of an expression")
-    if LOOP.search(text):
-        raise Refused("loops are not available in expressions here (for, while, repeat)")
-    if "[" in text and not BRACKETS_IN_QUOTES.fullmatch(text):
-        raise Refused("vectors are not available in expressions here: brackets stand in quotes only")
-    if len(REPLACING.findall(text)) > 1 or (":=" in text and len(GROWING.findall(text)) > 1):
-        raise Refused(
-            "text may grow only once in an expression here (concat with variables, replace, replace_all)"
-        )
 
 
 class ViewerGate:
@@ -448,58 +447,36 @@ class Allowance:
         return max(0.0, -self.left / self.rate)
 
 
-class ViewerHandler(tornado.websocket.WebSocketHandler):
-    """One viewer: passes its requests on to the engine, and what the engine says back to it.
+@dataclass(frozen=True)
+class View:
+    seconds: float  # that it took to compute it
+    is_split: bool
 
-    Everything happens on Tornado's thread, where the table must be updated too: the engine calls `hear` from
-    within an update.
+
+class ViewerSession:
+    """A viewer's conversation with the engine: its views, its subscriptions, and what it may ask.
+
+    Everything happens on the thread on which the table is updated, too: the engine calls `hear` from within
+    an update. `send` takes the answers.
     """
 
-    def initialize(self, perspective_server: perspective.Server, gate: ViewerGate) -> None:
-        self.perspective_server = perspective_server
+    def __init__(self, server: perspective.Server, gate: ViewerGate, send: Callable[[bytes], None]):
         self.gate = gate
-        self.session = None
+        self.send = send
+        self.engine = server.new_session(self.hear)
         self.answers: list[bytes] | None = None  # while the engine works on a request
-        self.views: dict[str, float] = {}  # its views' names, and the seconds that it took to compute them
+        self.views: dict[str, View] = {}
         self.subscriptions: dict[str, set[int]] = {}  # by view or table
-        self.requests = Allowance(MAX_REQUESTS)
-        self.engine_time = Allowance(MAX_ENGINE_TIME)
-        self.waiting = 0  # bytes
-        self.refused: set[str] = set()  # what has been logged
 
-    def prepare(self) -> None:
-        self.gate.check(self.request)
-        if self.gate.is_full:
-            self.gate.note(f"refused a viewer from {self.request.remote_ip}: there are {MAX_VIEWERS} already")
-            raise tornado.web.HTTPError(HTTPStatus.SERVICE_UNAVAILABLE)
-
-    def check_origin(self, origin: str) -> bool:
-        return self.gate.allows_origin(self.request)
-
-    def open(self) -> None:
-        self.gate.viewers.add(self)
-        self.session = self.perspective_server.new_session(self.hear)
-
-    async def on_message(self, message: str | bytes) -> None:
-        """Answer a request. The viewer's next one is read only when this returns."""
-        if self.session is None:
-            return
-        if isinstance(message, str):
-            return self.close(TEXT_FRAME, "requests are binary")
-        try:
-            request = Request.FromString(message)
-        except DecodeError:
-            self.note("what is no request at all")
-            return self.close(NOT_A_REQUEST, "this is no request")
-        started = time.perf_counter()
+    def handle(self, frame: bytes) -> str | None:
+        """Answer a request. Returns why it was refused, if it was; raises DecodeError where it is none."""
+        request = Request.FromString(frame)
         try:
             self.perform(request)
         except (Refused, perspective.PerspectiveError) as error:
-            self.note(f"a request: {error}")
             self.send(error_response(request, str(error), getattr(error, "status_code", 0)))
-        pause = max(self.requests.spend(1), self.engine_time.spend(time.perf_counter() - started))
-        if pause > 0:
-            await asyncio.sleep(pause)
+            return str(error)
+        return None
 
     def perform(self, request: Message) -> None:
         """Have the engine answer a request; raises Refused when it is not to get it."""
@@ -509,12 +486,19 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             raise Refused("View not found", VIEW_NOT_FOUND)  # or another viewer's
         if kind.startswith("table_") and name not in self.table_names():
             raise Refused("Table not found")
+        if kind in ("make_view", "describe", "validate") and self.check_expressions(request, kind):
+            return None
         if kind == "make_view":
             return self.make_view(request)
         if kind == "make_port":
             return self.send(pretended_port(request))
         if kind.startswith("view_to_"):
-            self.check_size(request, getattr(request, kind).viewport)
+            self.clip(name, getattr(request, kind).viewport)
+        if kind == "view_column_paths":
+            self.clip(name, request.view_column_paths)
+        if request.view_on_update.HasField("mode") and self.views[name].is_split:
+            # It would end with the next update.
+            raise Refused("what has changed is not told of a view with split_by, only that it has")
         if "_on_" in kind or request.hosted_tables.subscribe:
             self.subscribe(request)
         elif "_remove_" in kind or kind == "remove_hosted_tables":
@@ -523,6 +507,32 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             self.send(answer)
         if kind == "view_delete":
             self.forget_view(name)
+
+    def check_expressions(self, request: Message, kind: str) -> bool:
+        """Whether wrong expressions have been answered already; raises Refused where a view has them."""
+        content = getattr(request, kind)
+        expressions = content.expressions if kind == "validate" else content.config.expressions
+        check_at_most(MAX_EXPRESSIONS, len(expressions), "expressions")
+        columns = self.columns(request.entity_id) if expressions else {}
+        wrong = {}
+        for name, text in expressions.items():
+            try:
+                viewer_expressions.check(text, columns)
+            except viewer_expressions.ExpressionError as error:
+                wrong[name] = str(error)
+        if wrong and kind == "make_view":
+            raise Refused("; ".join(f"{name}: {error}" for name, error in wrong.items()))
+        if wrong:
+            errors = {name: {"message": error} for name, error in wrong.items()}
+            answer = Response(msg_id=request.msg_id, entity_id=request.entity_id)
+            getattr(answer, kind).MergeFrom(MESSAGES["WrongExpressions"](expression_errors=errors))
+            self.send(answer.SerializeToString())
+        return bool(wrong)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """A table's columns and their types."""
+        schema = self.ask_own(Request(entity_id=table, table_schema={})).table_schema.schema.schema
+        return {column.name: COLUMN_TYPES[column.type] for column in schema}
 
     def make_view(self, request: Message) -> None:
         name = request.make_view.view_id
@@ -535,13 +545,11 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
         answers = self.ask(request)
         seconds = time.process_time() - started
         made = not any(is_error(answer, request.msg_id) for answer in answers)
-        if made and sum(self.views.values()) + seconds > MAX_VIEW_TIME:
+        if made and sum(view.seconds for view in self.views.values()) + seconds > MAX_VIEW_TIME:
             self.ask(Request(msg_id=OWN_QUESTION, entity_id=name, view_delete={}))
-            raise Refused(
-                f"views that take {seconds * 1000:.0f} ms at each update are too much for this server"
-            )
+            raise Refused(f"a view that takes {seconds * 1000:.0f} ms is too much for this server")
         if made:
-            self.views[name] = seconds
+            self.views[name] = View(seconds, is_split=bool(request.make_view.config.split_by))
             self.gate.view_names.add(name)
         for answer in answers:
             self.send(answer)
@@ -556,21 +564,25 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             raise Refused(f"a viewer can have {MAX_SUBSCRIPTIONS} subscriptions")
         self.subscriptions.setdefault(request.entity_id, set()).add(request.msg_id)
 
-    def check_size(self, request: Message, viewport: Message) -> None:
-        """Raises Refused when the part of a view that the viewer wants has too many cells."""
-        size = self.ask_own(Request(entity_id=request.entity_id, view_dimensions={})).view_dimensions
-        rows = min(size.rows, viewport.end_row if viewport.HasField("end_row") else MAX_ROW)
-        columns = min(size.columns, viewport.end_col if viewport.HasField("end_col") else MAX_ROW)
-        cells = max(0, rows - viewport.start_row) * max(0, columns - viewport.start_col)
-        if cells > MAX_CELLS:
-            raise Refused(f"{cells:,} cells are too many for this server, it gives out {MAX_CELLS:,} at once")
+    def clip(self, view: str, window: Message) -> None:
+        """Limit the part of a view that is asked for to what there is: the engine allocates what is asked.
+
+        Raises Refused when it has too many cells.
+        """
+        size = self.ask_own(Request(entity_id=view, view_dimensions={})).view_dimensions
+        rows = clip(window, "start_row", "end_row", size.rows) if hasattr(window, "end_row") else 1
+        columns = clip(window, "start_col", "end_col", size.columns)
+        if rows * columns > MAX_CELLS:
+            raise Refused(
+                f"{rows:,} × {columns:,} cells are too many; this server gives out {MAX_CELLS:,} at once"
+            )
 
     def table_names(self) -> set[str]:
         tables = self.ask_own(Request(hosted_tables={})).hosted_tables.table_infos
         return {table.entity_id for table in tables}
 
     def ask_own(self, request: Message) -> Message:
-        """The engine's answer to a question of the handler's own."""
+        """The engine's answer to a question of the session's own."""
         request.msg_id = OWN_QUESTION
         own = Response()
         for answer in self.ask(request):
@@ -585,7 +597,7 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
         """Pass a request on. Returns what the engine says to this viewer meanwhile."""
         self.answers = []
         try:
-            self.session.handle_request(request.SerializeToString(deterministic=True))
+            self.engine.handle_request(request.SerializeToString(deterministic=True))
             return self.answers
         finally:
             self.answers = None
@@ -597,15 +609,69 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
         else:
             self.send(answer)
 
+    def close(self) -> None:
+        """The engine forgets the viewer and its views."""
+        self.gate.view_names -= self.views.keys()
+        for name in self.subscriptions.keys() - self.views.keys():  # these the engine would keep
+            for number in self.subscriptions[name]:
+                self.ask(Request(msg_id=OWN_QUESTION, entity_id=name, table_remove_delete={"id": number}))
+        self.engine.close()
+
+
+class ViewerHandler(tornado.websocket.WebSocketHandler):
+    """One viewer's WebSocket, which takes no more of the server's time and memory than its share."""
+
+    def initialize(self, perspective_server: perspective.Server, gate: ViewerGate) -> None:
+        self.perspective_server = perspective_server
+        self.gate = gate
+        self.session: ViewerSession | None = None
+        self.requests = Allowance(MAX_REQUESTS)
+        self.engine_time = Allowance(MAX_ENGINE_TIME)
+        self.waiting = 0  # bytes
+        self.noted: set[str] = set()
+
+    def prepare(self) -> None:
+        self.gate.check(self.request)
+        if self.gate.is_full:
+            self.gate.note(f"refused a viewer at {self.request.remote_ip}: there are {MAX_VIEWERS}")
+            raise tornado.web.HTTPError(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def check_origin(self, origin: str) -> bool:
+        return self.gate.allows_origin(self.request)
+
+    def open(self) -> None:
+        self.gate.viewers.add(self)
+        self.session = ViewerSession(self.perspective_server, self.gate, self.send)
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Answer a request. The viewer's next one is read only when this returns."""
+        if self.session is None:
+            return
+        if isinstance(message, str):
+            return self.close(TEXT_FRAME, "requests are binary")
+        started = time.perf_counter()
+        try:
+            refusal = self.session.handle(message)
+        except DecodeError:
+            self.note("what is no request at all")
+            return self.close(NOT_A_REQUEST, "this is no request")
+        if refusal:
+            self.note(f"a request: {refusal}")
+        pause = max(self.requests.spend(1), self.engine_time.spend(time.perf_counter() - started))
+        if pause > 0:
+            await asyncio.sleep(pause)
+
     def send(self, answer: bytes) -> None:
-        if self.session is None or self.close_code is not None:
+        if self.session is None:
             return
         if len(answer) > MAX_WAITING:
             answer = error_response(Response.FromString(answer), "the answer is too large for this server")
         self.waiting += len(answer)
         if self.waiting > MAX_WAITING:
             self.note("more: it does not read what it asked for")
-            self.leave(TRY_AGAIN_LATER, "too much is waiting for you")
+            self.close(TRY_AGAIN_LATER, "too much is waiting for you")
+            # The engine may be at work for this session just now.
+            tornado.ioloop.IOLoop.current().add_callback(self.end_session)
             return
         try:
             written = self.write_message(answer, binary=True)
@@ -616,34 +682,33 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
     def sent(self, size: int, written: asyncio.Future) -> None:
         self.waiting -= size
         if not written.cancelled():
-            written.exception()  # the viewer has gone, which on_close is told
-
-    def leave(self, code: int, reason: str) -> None:
-        """Close the WebSocket, and end the session once the engine is not at work for it."""
-        self.close(code, reason)
-        tornado.ioloop.IOLoop.current().add_callback(self.end_session)
+            written.exception()  # the viewer has gone, and on_close is called
 
     def on_close(self) -> None:
         self.end_session()
 
     def end_session(self) -> None:
-        """The engine forgets the viewer and its views."""
         session, self.session = self.session, None
-        if session is None:
-            return
-        self.gate.viewers.discard(self)
-        self.gate.view_names -= self.views.keys()
-        for name in self.subscriptions.keys() - self.views.keys():  # these the engine would keep
-            for number in self.subscriptions[name]:
-                remove = Request(entity_id=name, table_remove_delete={"id": number})
-                session.handle_request(remove.SerializeToString())
-        session.close()
+        if session is not None:
+            self.gate.viewers.discard(self)
+            session.close()
 
     def note(self, what: str) -> None:
         """Log a refusal, each kind once for each viewer."""
-        if what not in self.refused and len(self.refused) < MAX_LOG_LINES:
-            self.refused.add(what)
+        if what not in self.noted and len(self.noted) < MAX_LOG_LINES:
+            self.noted.add(what)
             self.gate.note(f"refused the viewer at {self.request.remote_ip} {what}")
+
+
+def clip(window: Message, start: str, end: str, size: int) -> int:
+    """Limit a range to `size`. Returns how much is in it."""
+    first = min(getattr(window, start), size)
+    last = min(getattr(window, end), size) if window.HasField(end) else size
+    if window.HasField(start):
+        setattr(window, start, first)
+    if window.HasField(end):
+        setattr(window, end, max(first, last))
+    return max(0, last - first)
 
 
 def error_response(message: Message, text: str, status_code: int = 0) -> bytes:
