@@ -33,46 +33,20 @@ COLUMN_TYPES = {"integer": NUMBER, "float": NUMBER}  # the others are called wha
 ANY = "any type"
 PATTERN = "text in single quotes"
 
+# The functions of one number.
+MATHEMATICS = re.findall(
+    r"\w+",
+    """
+    abs ceil floor round trunc frac sgn sqrt exp expm1 log log10 log2 log1p deg2rad rad2deg
+    sin cos tan asin acos atan sinh cosh tanh erf erfc
+    """,
+)
 # What a function takes and what it gives; "…" after the last argument that may come any number of times.
 FUNCTIONS = {
-    **{
-        name: ([NUMBER], NUMBER)
-        for name in (
-            *(
-                "abs",
-                "ceil",
-                "floor",
-                "round",
-                "trunc",
-                "frac",
-                "sgn",
-                "sqrt",
-                "exp",
-                "expm1",
-                "log",
-                "log10",
-            ),
-            *(
-                "log2",
-                "log1p",
-                "sin",
-                "cos",
-                "tan",
-                "asin",
-                "acos",
-                "atan",
-                "sinh",
-                "cosh",
-                "tanh",
-                "deg2rad",
-            ),
-            *("rad2deg", "erf", "erfc", "ncdf"),
-        )
-    },
-    **{
-        name: ([NUMBER, NUMBER], NUMBER) for name in ("pow", "atan2", "hypot", "roundn", "root", "percent_of")
-    },
-    **{name: ([NUMBER, "…"], NUMBER) for name in ("min", "max", "avg", "sum")},
+    **dict.fromkeys(MATHEMATICS, ([NUMBER], NUMBER)),
+    **dict.fromkeys(("min", "max", "avg", "sum"), ([NUMBER, "…"], NUMBER)),
+    "pow": ([NUMBER, NUMBER], NUMBER),
+    "percent_of": ([NUMBER, NUMBER], NUMBER),
     "clamp": ([NUMBER, NUMBER, NUMBER], NUMBER),
     "random": ([], NUMBER),
     "index": ([], NUMBER),
@@ -101,7 +75,7 @@ FUNCTIONS = {
     "replace": ([STRING, PATTERN, STRING], STRING),
     "replace_all": ([STRING, PATTERN, STRING], STRING),
 }
-SPECIAL = ("bucket", "col", "vlookup", "not", "if")
+SPECIAL = ("bucket", "col", "not", "if")
 RESERVED = {
     *FUNCTIONS,
     *SPECIAL,
@@ -284,13 +258,10 @@ class Reader:
         return kind
 
     def call(self, name: str) -> str:
-        if name in ("col", "vlookup"):
-            token = (
-                self.take() if self.kind == "text" else self.fail(f"{name}() takes a column in single quotes")
-            )
-            if name == "vlookup":
-                self.expect(",")
-                self.expected(NUMBER, self.expression(), name)
+        if name == "col":
+            if self.kind != "text":
+                self.fail("col() takes a column in single quotes")
+            token = self.take()
             self.expect(")")
             return self.column(token)
         if name not in FUNCTIONS and name not in SPECIAL:
@@ -306,7 +277,9 @@ class Reader:
             self.condition(arguments[0] if len(arguments) == 1 else "")
             return BOOLEAN
         if name == "bucket":
-            return self.bucket(arguments, [self.tokens[start][1] for start in starts])
+            # The second argument where it is one token, else nothing.
+            is_plain = len(starts) == 2 and starts[1] == self.at - 2
+            return self.bucket(arguments, self.tokens[starts[1] : starts[1] + 1] if is_plain else [])
         self.replacing += name in ("replace", "replace_all")
         self.joining += name == "concat"
         expected, result = FUNCTIONS[name]
@@ -325,13 +298,14 @@ class Reader:
             self.fail(f"{name}() takes no text in its first argument: the engine misreads it")
         return result
 
-    def bucket(self, arguments: list[str], tokens: list[str]) -> str:
-        """A number by a number, or a point in time by a unit in quotes; anything else ends the process."""
-        if arguments == [NUMBER, NUMBER]:
+    def bucket(self, arguments: list[str], width: list[tuple[str, str]]) -> str:
+        """A number by a plain number, or a time by a unit in quotes: the engine bears nothing else."""
+        [(kind, token)] = width or [("", "")]
+        if arguments == [NUMBER, NUMBER] and kind == "number":
             return NUMBER
-        if len(arguments) == 2 and arguments[0] in (DATE, DATETIME) and UNIT.fullmatch(tokens[1]):
-            return DATETIME if tokens[1][-2] in "smh" and arguments[0] == DATETIME else DATE
-        self.fail("bucket() takes a number and a number, or a time and a unit such as '5m'")
+        if len(arguments) == 2 and arguments[0] in (DATE, DATETIME) and UNIT.fullmatch(token):
+            return DATETIME if token[-2] in "smh" and arguments[0] == DATETIME else DATE
+        self.fail("bucket() takes a number and a plain number, or a time and a unit such as '5m'")
 
     def column(self, token: str) -> str:
         kind = self.columns.get(token[1:-1])
