@@ -37,7 +37,7 @@ def draw(panels: list[Panel], columns: int) -> str:
 def draw_panel(panel: Panel) -> str:
     exponents = [math.log10(x) for x, _ in panel.points]
     low, span = exponents[0], (exponents[-1] - exponents[0]) or 1
-    top = round_up(max(y for _, y in panel.points))
+    top = round_up(1.1 * max(y for _, y in panel.points))
 
     def place(exponent: float, y: float) -> tuple[float, float]:
         return (
@@ -55,7 +55,8 @@ def draw_panel(panel: Panel) -> str:
     parts.append(f'<polyline points="{line}" fill="none" stroke="{LINE}" stroke-width="2"/>')
     for (x, y), (value, measured) in zip(places, panel.points, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{LINE}"/>')
-        parts.append(text(x, y - 7, f"{measured:.3g}", 'text-anchor="middle"'))
+        # The first point stands on the axis, whose own numbers are to its left.
+        parts.append(text(x, y - 7, f"{measured:.3g}", f'text-anchor="{"start" if x == LEFT else "middle"}"'))
         parts.append(text(x, HEIGHT - BOTTOM + 15, f"{value:,.0f}", 'text-anchor="middle"'))
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, panel.x_label, 'text-anchor="middle"'))
     return "".join(parts)
