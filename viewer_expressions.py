@@ -277,9 +277,9 @@ class Reader:
             self.condition(arguments[0] if len(arguments) == 1 else "")
             return BOOLEAN
         if name == "bucket":
-            # The second argument where it is one token, else nothing.
-            is_plain = len(starts) == 2 and starts[1] == self.at - 2
-            return self.bucket(arguments, self.tokens[starts[1] : starts[1] + 1] if is_plain else [])
+            if len(arguments) != 2:
+                self.fail("bucket() takes 2 arguments")
+            return self.bucket(arguments, (starts[0], starts[1] - 1), (starts[1], self.at - 1))
         self.replacing += name in ("replace", "replace_all")
         self.joining += name == "concat"
         expected, result = FUNCTIONS[name]
@@ -298,14 +298,30 @@ class Reader:
             self.fail(f"{name}() takes no text in its first argument: the engine misreads it")
         return result
 
-    def bucket(self, arguments: list[str], width: list[tuple[str, str]]) -> str:
-        """A number by a plain number, or a time by a unit in quotes: the engine bears nothing else."""
-        [(kind, token)] = width or [("", "")]
+    def bucket(self, arguments: list[str], what: tuple[int, int], width: tuple[int, int]) -> str:
+        """A number by a plain number, or a time by a unit in quotes: the engine bears nothing else.
+
+        Nor does it bear what is no number at all, such as 1 / 0; float(…) makes it one.
+        """
+        kind, token = self.tokens[width[0]] if width[1] - width[0] == 1 else ("", "")
         if arguments == [NUMBER, NUMBER] and kind == "number":
-            return NUMBER
+            if self.tokens[what[0]][0] in ("column", "number") and what[1] - what[0] == 1:
+                return NUMBER
+            if self.tokens[what[0]][1] in ("float", "integer") and self.closing(what[0] + 1) == what[1] - 1:
+                return NUMBER
+            self.fail("bucket() takes a column or float(…) here")
         if len(arguments) == 2 and arguments[0] in (DATE, DATETIME) and UNIT.fullmatch(token):
             return DATETIME if token[-2] in "smh" and arguments[0] == DATETIME else DATE
         self.fail("bucket() takes a number and a plain number, or a time and a unit such as '5m'")
+
+    def closing(self, at: int) -> int:
+        """Where the bracket that opens there is closed."""
+        depth = 0
+        while True:
+            depth += {"(": 1, ")": -1}.get(self.tokens[at][1], 0)
+            if depth == 0:
+                return at
+            at += 1
 
     def column(self, token: str) -> str:
         kind = self.columns.get(token[1:-1])

@@ -296,6 +296,14 @@ def leave_out_nulls(config: Message) -> None:
         config.filter.add(column=column, op="is not null").value.add(null=0)
 
 
+def check_aggregates(config: Message, types: dict[str, str]) -> None:
+    """Raises Refused for a mean of what is no number, with which the process ends."""
+    for column, aggregate in config.aggregates.items():
+        kind = types.get(column, viewer_expressions.NUMBER)
+        if kind != viewer_expressions.NUMBER and not {"avg", "mean"}.isdisjoint(aggregate.aggregations):
+            raise Refused(f"there is no mean of {column}, which is a {kind}")
+
+
 def check_at_most(limit: float, value: float, what: str) -> None:
     if math.isnan(value) or value > limit:
         raise Refused(f"{what}: at most {limit:g}, not {value:g}")
@@ -486,7 +494,7 @@ class ViewerSession:
             raise Refused("View not found", VIEW_NOT_FOUND)  # or another viewer's
         if kind.startswith("table_") and name not in self.table_names():
             raise Refused("Table not found")
-        if kind in ("make_view", "describe", "validate") and self.check_expressions(request, kind):
+        if kind in ("make_view", "describe", "validate") and self.check_types(request, kind):
             return None
         if kind == "make_view":
             return self.make_view(request)
@@ -508,16 +516,17 @@ class ViewerSession:
         if kind == "view_delete":
             self.forget_view(name)
 
-    def check_expressions(self, request: Message, kind: str) -> bool:
-        """Whether wrong expressions have been answered already; raises Refused where a view has them."""
+    def check_types(self, request: Message, kind: str) -> bool:
+        """Whether wrong expressions have been answered already. Raises Refused where a view has them."""
         content = getattr(request, kind)
         expressions = content.expressions if kind == "validate" else content.config.expressions
         check_at_most(MAX_EXPRESSIONS, len(expressions), "expressions")
-        columns = self.columns(request.entity_id) if expressions else {}
+        columns = self.columns(request.entity_id)
+        types = {name: viewer_expressions.COLUMN_TYPES.get(kind, kind) for name, kind in columns.items()}
         wrong = {}
         for name, text in expressions.items():
             try:
-                viewer_expressions.check(text, columns)
+                types[name] = viewer_expressions.check(text, columns)
             except viewer_expressions.ExpressionError as error:
                 wrong[name] = str(error)
         if wrong and kind == "make_view":
@@ -527,7 +536,10 @@ class ViewerSession:
             answer = Response(msg_id=request.msg_id, entity_id=request.entity_id)
             getattr(answer, kind).MergeFrom(MESSAGES["WrongExpressions"](expression_errors=errors))
             self.send(answer.SerializeToString())
-        return bool(wrong)
+            return True
+        if kind != "validate":
+            check_aggregates(content.config, types)
+        return False
 
     def columns(self, table: str) -> dict[str, str]:
         """A table's columns and their types."""
