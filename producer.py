@@ -61,6 +61,7 @@ TAGS = {"groupid": "INT", "location": "BINARY(16)"}
 
 PATIENCE = 10  # seconds to wait for a TDengine that has not answered yet
 RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
+LAST_WAIT = 1  # seconds that a batch under way may still take when the producer is stopped
 
 # A batch as `main` asks for it: the arguments of gen_data.
 Order = tuple[int, int, int]
@@ -192,6 +193,7 @@ class Writer:
         self.tdengine = tdengine
         self.reset = reset
         self.process = None
+        self.asked = False  # for a batch, and there is no answer yet
 
     def start(self) -> int:
         """Start the child; returns the newest timestamp (ms) in the table. Raises TDengineError."""
@@ -204,6 +206,7 @@ class Writer:
 
     def write(self, order: Order) -> int:
         """Rows that TDengine took. Raises TDengineError."""
+        self.asked = True
         with contextlib.suppress(OSError):  # then its last word says why
             self.pipe.send(order)
         return self.answer()
@@ -213,10 +216,20 @@ class Writer:
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
             kind, value = "failed", OutOfReach(f"TDengine at {self.tdengine.url} hangs")
+        self.asked = False
         if kind == "failed":
             self.stop()
             raise value
         return value
+
+    def finish(self) -> int:
+        """Stop; returns the rows of a batch under way, if TDengine takes it within LAST_WAIT."""
+        written = 0
+        with contextlib.suppress(TDengineError):
+            if self.asked and self.process is not None and self.pipe.poll(LAST_WAIT):
+                written = self.answer()
+        self.stop()
+        return written
 
     def stop(self) -> None:
         """Kill the child, whatever it is in."""
@@ -356,7 +369,7 @@ def main() -> None:
         report(f"producer: {error}")
         status = 1
     except Stop:
-        pass
+        written += writer.finish()
     writer.stop()
     seconds = time.monotonic() - began
     if sys.stdout.isatty():
