@@ -504,9 +504,8 @@ class ViewerSession:
             self.clip(name, getattr(request, kind).viewport)
         if kind == "view_column_paths":
             self.clip(name, request.view_column_paths)
-        if request.view_on_update.HasField("mode") and self.views[name].is_split:
-            # It would end with the next update.
-            raise Refused("what has changed is not told of a view with split_by, only that it has")
+        if kind == "view_depth" or request.view_on_update.HasField("mode"):
+            self.refuse_split(name)
         if "_on_" in kind or request.hosted_tables.subscribe:
             self.subscribe(request)
         elif "_remove_" in kind or kind == "remove_hosted_tables":
@@ -565,6 +564,11 @@ class ViewerSession:
             self.gate.view_names.add(name)
         for answer in answers:
             self.send(answer)
+
+    def refuse_split(self, view: str) -> None:
+        """Raises Refused where a view has split_by: there the engine bears neither a new depth nor deltas."""
+        if self.views[view].is_split:
+            raise Refused("this is not available for a view with split_by")
 
     def forget_view(self, name: str) -> None:
         del self.views[name]
