@@ -282,15 +282,15 @@ def check_view(config: Message) -> None:
 
 
 def leave_out_nulls(config: Message) -> None:
-    """Let a view that groups and splits have only rows with a value in all columns that it does so by.
+    """Let a view by several columns have only the rows with a value in each of them.
 
     Where there is none, the engine fails in the midst of an update, and no viewer hears of that update.
     """
     pivots = dict.fromkeys([*config.group_by, *config.split_by])
-    if not (config.group_by and config.split_by):
+    if len(pivots) < 2:
         return
     if len(config.filter) > 1 and config.filter_op != AND:
-        raise Refused("filters joined by or do not go together with group_by and split_by here")
+        raise Refused("filters joined by or do not go together with several columns to group or split by")
     config.filter_op = AND
     for column in pivots:
         config.filter.add(column=column, op="is not null").value.add(null=0)

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Awaitable, Callable, Iterator
 
 import perspective
 import pytest
 from conftest import TDengine
-from support import Process, python
+from support import Process, python, wait_for
 from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
 from viewers import Viewer
@@ -163,3 +164,48 @@ def test_a_text_frame_or_what_is_no_request_ends_the_viewer_and_nobody_else(serv
 
     asyncio.run(attack())
     assert server.process.running()
+
+
+def test_nulls_in_what_a_view_groups_by_keep_no_update_from_the_viewers(
+    tdengine: TDengine, database: str
+) -> None:
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE {database}")
+    connection.execute(
+        f"CREATE TABLE {database}.meters (ts TIMESTAMP, `current` FLOAT, voltage INT, phase FLOAT) "
+        "TAGS (groupid INT, location BINARY(16))"
+    )
+    tags = ["(NULL, 'a')", "(1, NULL)", "(NULL, NULL)", "(2, 'b')"]
+    chance = random.Random(1)
+    start = next(iter(connection.query("SELECT CAST(NOW() AS BIGINT)")))[0] - 60_000
+
+    def write(step: int) -> None:
+        """Newer rows of some meters, which take the slots of the oldest, whatever those are grouped by."""
+        for meter in chance.sample(range(4), 2):
+            first = start + 100 * step + 20 * meter
+            rows = " ".join(
+                f"({first + row}, {step}, {step}, {step})" for row in range(chance.randint(3, 12))
+            )
+            connection.execute(
+                f"INSERT INTO {database}.d{meter} USING {database}.meters (groupid, location) "
+                f"TAGS {tags[meter]} VALUES {rows}"
+            )
+
+    async def look(server: Server) -> None:
+        async with Viewer(url(server)) as grouping, Viewer(url(server)) as other:
+            await (await grouping.client.open_table("meters_values")).view(
+                group_by=["location", "groupid"], columns=["voltage"]
+            )
+            flat = await (await other.client.open_table("meters_values")).view(columns=["voltage"])
+            told: list[None] = []
+            await flat.on_update(lambda *_: told.append(None))
+            for step in range(10, 40):
+                before = len(told)
+                await asyncio.to_thread(write, step)
+                await asyncio.to_thread(wait_for, lambda before=before: len(told) > before, f"update {step}")
+
+    with serving({**tdengine.settings(database), "PERSPECTIVE_LIMIT": "20"}) as server:
+        for step in range(10):
+            write(step)
+        server.wait_until_live(rows=20)
+        asyncio.run(look(server))
