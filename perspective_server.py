@@ -118,7 +118,9 @@ class Mirror:
         elif poll.whole and self.rows:
             self.table.clear()
         if poll.update and self.gate.renewal_due():
-            self.table.replace(self.table.view().to_arrow())
+            everything = self.table.view()
+            self.table.replace(everything.to_arrow())
+            everything.delete()  # or each later update would compute it, too
 
     def fail(self, error: str) -> None:
         """Note an error; log it when it is news."""

@@ -23,7 +23,7 @@ from test_end_to_end import Server, serving
 from viewers import Viewer
 
 import tdengine_connection
-from perspective_server import Mirror
+from perspective_server import ENGINE_THREADS, Mirror
 from tdengine_connection import Refused, TDengineError
 from tdengine_reader import COLUMNS, Poll, Reader
 from viewer_gate import ViewerGate
@@ -43,7 +43,7 @@ MISFITS = (
 
 Values = tuple[Any, ...]  # timestamp (ms since 1970), location, groupid, current, voltage, phase
 
-perspective.set_num_cpus(2048)  # as in the server
+perspective.set_num_cpus(ENGINE_THREADS)
 _numbers = itertools.count()
 
 
@@ -505,3 +505,19 @@ def test_the_table_is_replaced_also_under_dozens_of_grouped_views(source: Source
     with serving(source.server.settings(source.database)) as server:
         server.wait_until_live(rows=50)
         asyncio.run(look(server))
+
+
+def test_a_renewed_table_holds_the_same_and_leaves_no_view_behind(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = source.clock()
+    source.insert("d0", [(start + i, 1.5, i, None) for i in range(50)])
+    gate = ViewerGate("127.0.0.1", 8080)
+    monkeypatch.setattr(gate, "renewal_due", lambda: True)
+    mirror = Mirror(perspective.Server().new_local_client(), source.tdengine, gate)
+    mirror.take(Reader(source.tdengine, 1000).poll(source.connection))
+    view = mirror.table.view(columns=["voltage", "current", "phase"])
+    newest_first = list(range(50))[::-1]  # each row in its slot, where the next update looks for it
+    assert view.to_columns() == {"voltage": newest_first, "current": [1.5] * 50, "phase": [None] * 50}
+    view.delete()
+    mirror.table.delete()  # raises PerspectiveError while there are views of it
