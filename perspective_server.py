@@ -28,7 +28,7 @@ import perspective
 import tornado.web
 
 import tdengine_reader
-from tdengine_connection import HANG_TIMEOUT, TDengine, limit_waits, start_child, whole_number
+from tdengine_connection import CHILD_SILENCE, TDengine, limit_waits, start_child, whole_number
 from tdengine_reader import Connected, Failed, Poll
 from viewer_gate import ViewerGate, ViewerHandler, http_settings, websocket_settings
 
@@ -61,7 +61,6 @@ BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 
 # Seconds without a poll until the table counts as stale.
 PATIENCE = max(2, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
-READER_SILENCE = HANG_TIMEOUT + 2  # seconds without a word after that until the reader is killed
 
 # Perspective updates a table's grouped views in parallel, and each of these tasks waits for tasks of its own
 # in the same pool. With as many grouped views as threads that can wait for ever: with a single page where
@@ -177,7 +176,7 @@ class ReaderThread(threading.Thread):
             if self.stopping.is_set():
                 self.process.kill()
             try:
-                limit_waits(pipe, READER_SILENCE)
+                limit_waits(pipe, CHILD_SILENCE)
                 while self.hears_from(pipe):
                     self.on_loop(self.mirror.take, pipe.recv())
             except (EOFError, OSError):
@@ -193,11 +192,11 @@ class ReaderThread(threading.Thread):
                 self.on_loop(self.mirror.restarted)
 
     def hears_from(self, pipe: Connection) -> bool:
-        """Wait for the reader's next word; False when it has been silent for READER_SILENCE."""
+        """Wait for the reader's next word; False when it has been silent for CHILD_SILENCE."""
         if pipe.poll(PATIENCE):
             return True
         self.on_loop(self.mirror.fail, f"no answer from TDengine at {self.tdengine.url} for {PATIENCE:g} s")
-        return pipe.poll(READER_SILENCE)
+        return pipe.poll(CHILD_SILENCE)
 
     def on_loop(self, function: Callable[..., None], *arguments: object) -> None:
         """Call on the event loop and wait: a busy server makes the reader wait, and no queue grows."""

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 import taosws
 
 from tdengine_connection import (
-    HANG_TIMEOUT,
+    CHILD_SILENCE,
     OutOfReach,
     Refused,
     TDengine,
@@ -199,7 +199,7 @@ class Writer:
         """Start the child; returns the newest timestamp (ms) in the table. Raises TDengineError."""
         server_version(self.tdengine)  # spares a process for each attempt while nothing answers
         self.process, self.pipe = start_child(write_batches, self.tdengine, self.reset)
-        limit_waits(self.pipe, HANG_TIMEOUT + 2)
+        limit_waits(self.pipe, CHILD_SILENCE)
         newest = self.answer()
         self.reset = False
         return newest

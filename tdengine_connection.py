@@ -34,9 +34,10 @@ DRIVER_OPTIONS = {
     "retry_backoff_ms": "1",
     "retry_backoff_max_ms": "1",
 }
+CHILD_SILENCE = 12  # seconds without a word, more than HANG_TIMEOUT, after which a child is given up
 HANG_TIMEOUT = 10  # seconds after which a call that ignores READ_TIMEOUT ends its process
 
-NO_DATABASE, NO_TABLE, NO_COLUMN = "0x0388", "0x2603", "0x2602"
+NO_DATABASE, NO_TABLE = "0x0388", "0x2603"
 
 
 class TDengineError(Exception):
