@@ -13,6 +13,9 @@ from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
 from viewers import Viewer
 
+from perspective_server import ENGINE_THREADS
+from viewer_gate import MAX_VIEWERS, MAX_VIEWS
+
 TOKEN = "sesame-open"
 
 
@@ -209,3 +212,7 @@ def test_nulls_in_what_a_view_groups_by_keep_no_update_from_the_viewers(
             write(step)
         server.wait_until_live(rows=20)
         asyncio.run(look(server))
+
+
+def test_the_engine_has_a_thread_for_each_view_that_there_can_be() -> None:
+    assert MAX_VIEWERS * MAX_VIEWS < ENGINE_THREADS

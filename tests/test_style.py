@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, python
 
-SHELL_SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("tests/*.sh"), ROOT / ".ci" / "run"])
+SHELL_SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh"), ROOT / ".ci" / "run"])
 
 
 def run(*command: str | os.PathLike[str]) -> None:
