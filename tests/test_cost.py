@@ -92,7 +92,7 @@ def counted(copy: Copy) -> list[str]:
 
 def test_a_poll_asks_for_the_new_rows_alone(source: Source) -> None:
     copy = Copy(source, limit=100)
-    start = source.clock()
+    start = source.clock() - 1000
     source.insert("d0", [(start - i, 1.0, i, 1.0) for i in range(100)])
     copy.poll()
     copy.poll_new()
