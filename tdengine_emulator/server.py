@@ -6,6 +6,7 @@ import logging
 import struct
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
@@ -15,7 +16,14 @@ import tornado.web
 import tornado.websocket
 
 from tdengine_emulator import wire
-from tdengine_emulator.sql import Insert, Parameter, Statement, beyond_understanding, execute
+from tdengine_emulator.sql import (
+    Insert,
+    Parameter,
+    Statement,
+    beyond_understanding,
+    execute,
+    not_understood,
+)
 from tdengine_emulator.store import (
     PRECISIONS,
     VERSION,
@@ -77,8 +85,14 @@ class Prepared:
 
     @cached_property
     def insert(self) -> Insert:
+        """The statement's INSERT; it goes on to mean the columns that its table has now."""
         try:
-            return Statement(self.store, self.text, self.database).prepared_insert()
+            insert = Statement(self.store, self.text, self.database).prepared_insert()
+            with suppress(TaosError):
+                located = insert.locate(self.store)
+                insert.column_names = [column.name for column in located.columns]
+                insert.tag_names = [tag.name for tag in located.tags]
+            return insert
         except (TaosError, ValueError, RecursionError):
             raise TaosError(0x0216, "Syntax error in SQL") from None
 
@@ -164,7 +178,8 @@ def check(located: Located, table: wire.BoundTable) -> None:
     if not rows:
         raise TaosError(0x0236, "bind number out of range or not match")
     for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
-        if wire.TYPES[tag.type] != type_ or len(values) != 1:
+        is_json = tag.type == "JSON" and type_.name == "VARCHAR"
+        if not (is_json or wire.TYPES[tag.type] == type_) or len(values) != 1:
             raise TaosError(0x0200, "column type mis-match with buffer type")
         if too_long(values[0], tag):
             if tag.type == "VARCHAR":
@@ -175,6 +190,8 @@ def check(located: Located, table: wire.BoundTable) -> None:
             raise TaosError(0x0200, "row number in each bind param should be the same")
         if wire.TYPES[column.type] != type_:
             raise TaosError(0x0200, "column type mis-match with buffer type")
+        if type_ in wire.DECIMALS:
+            raise not_understood("a bound DECIMAL")
         if not type_.code and any(too_long(value, column) for value in values):
             raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
     if None in table.columns[0][1]:
@@ -394,8 +411,8 @@ def described(result: Result) -> dict[str, Any]:
         "fields_types": fields and [column.type.number for column in fields],
         "fields_lengths": fields and [column.length for column in fields],
         "precision": result.precision,
-        "fields_precisions": fields and [0] * len(fields),
-        "fields_scales": fields and [0] * len(fields),
+        "fields_precisions": fields and [column.precision for column in fields],
+        "fields_scales": fields and [column.scale for column in fields],
     }
 
 
@@ -462,13 +479,18 @@ class Sql(RestHandler):
         if result.fields is None:
             meta, rows = [["affected_rows", "INT", 4]], [[result.affected]]
         else:
-            meta = [[column.name, column.type.name, column.length] for column in result.fields]
+            meta = [[column.name, type_name(column), column.length] for column in result.fields]
             columns = [
                 [as_json(value, column.type, result.precision) for value in values]
                 for column, values in zip(result.fields, zip(*result.rows, strict=True), strict=False)
             ]
             rows = [list(row) for row in zip(*columns, strict=True)]
         return {"code": 0, "column_meta": meta, "data": rows, "rows": len(rows)}
+
+
+def type_name(column: wire.Field) -> str:
+    is_decimal = column.type in wire.DECIMALS
+    return f"DECIMAL({column.precision},{column.scale})" if is_decimal else column.type.name
 
 
 def as_json(value: Any, type_: wire.Type, precision: int) -> Any:
@@ -481,6 +503,12 @@ def as_json(value: Any, type_: wire.Type, precision: int) -> Any:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{fraction:0{digits}d}Z"
     if type_.name == "BOOL":
         return bool(value)
+    if type_.name == "JSON":
+        return json.loads(value)
+    if type_.code == "Q":
+        return int(value)
+    if isinstance(value, bytes) and not type_.encoding:
+        return value.hex()
     if type_.code in ("f", "d"):
         number = float(value) if type_.code == "d" else shortest(float(value))
         return int(number) if abs(number) < 1e21 and number.is_integer() else number

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from tdengine_emulator import store as storage
 from tdengine_emulator.store import VERSION, Column, Relation, Result, Store, TableName, TaosError, quote
-from tdengine_emulator.wire import TYPES, Field, Type
+from tdengine_emulator.wire import DECIMALS, TYPES, Field, Type
 
 MAX_LENGTH = 1024 * 1024
 MAX_TOKENS_BUT_IN_INSERT = 10_000
@@ -31,32 +32,29 @@ TOKEN = re.compile(
     re.VERBOSE | re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 ESCAPED = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
-ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
-CLAUSES = {
-    "from",
-    "where",
-    "partition",
-    "group",
-    "order",
-    "limit",
-    "offset",
-    "as",
-    "and",
-    "or",
-    "asc",
-    "desc",
-}
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r"} | {kept: f"\\{kept}" for kept in "x%_"}
+RESERVED_WORDS = """
+    add all alter and as asc bigint binary blob bool by cache case cast column comment composite count
+    create database databases decimal delete desc describe distinct double drop end every exists fill
+    first float from full geometry group having host if in index inner insert int interval into is join
+    json keep key last last_row left like limit modify nchar not offset on or order outer partition port
+    precision primary query rename right select session set show slimit smallint soffset stable stables
+    start state stream table tables tag tags then timestamp tinyint topic union unsigned use user using
+    value values varbinary varchar view when where window with
+"""
+RESERVED = frozenset(RESERVED_WORDS.split())
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 UNITS_A_SECOND = {"a": 1_000, "u": 1_000_000, "b": 1_000_000_000}
+FIXED_LENGTHS = {"JSON": 4095, "BLOB": storage.BLOB_LENGTH}
 AGGREGATES = {"count", "avg", "min", "max", "sum", "last", "last_row", "first"}
 PICKS = {"last": "DESC", "last_row": "DESC", "first": "ASC"}
 UNDERSTOOD = (
-    "CREATE, DROP and USE DATABASE, CREATE, DROP and DESCRIBE TABLE, ALTER TABLE … SET TAG, SHOW, INSERT, "
+    "CREATE, DROP and USE DATABASE, CREATE, DROP, ALTER and DESCRIBE TABLE, SHOW, INSERT, "
     "DELETE, and SELECT with WHERE, PARTITION BY, GROUP BY, ORDER BY and LIMIT, COUNT, AVG, MIN, MAX, SUM, "
     "LAST, LAST_ROW, FIRST, CAST and NOW"
 )
-BOOL, BIGINT, DOUBLE, VARCHAR, TIMESTAMP = (
-    TYPES[name] for name in ("BOOL", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP")
+BOOL, BIGINT, DOUBLE, VARCHAR, TIMESTAMP, VARBINARY = (
+    TYPES[name] for name in ("BOOL", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP", "VARBINARY")
 )
 Item = TypeVar("Item")
 
@@ -97,6 +95,16 @@ class Term(NamedTuple):
     length: int = 1
     value: Any = None
     column: str = ""
+    exact: str = ""  # what to give for it as a result, where that is not the text to calculate with
+    precision: int = 0
+    scale: int = 0
+
+    @property
+    def result(self) -> str:
+        return self.exact or self.text
+
+    def field(self, name: str) -> Field:
+        return Field(name, self.type, self.length, self.precision, self.scale)
 
 
 class Parameter:
@@ -188,8 +196,14 @@ class Statement:
         return self.tokens[self.at - 1].text
 
     def name(self) -> str:
-        text = self.take("word", "quoted")
-        return text[1:-1] if text[0] == "`" else text.lower()
+        kind, text, *_ = self.tokens[self.at]
+        if kind == "word" and text.lower() in RESERVED:
+            raise self.problem()
+        self.take("word", "quoted")
+        return text[1:-1] if kind == "quoted" else text.lower()
+
+    def word(self) -> str:
+        return self.take("word").lower()
 
     def integer(self) -> int:
         if not self.tokens[self.at].text.isdigit():
@@ -232,7 +246,7 @@ class Statement:
         if self.accept("database"):
             quietly, name, options = self.accept("if not exists"), self.name(), {}
             while self.tokens[self.at].kind == "word":
-                option = self.name()
+                option = self.word()
                 is_text = self.tokens[self.at].kind == "string"
                 options[option] = self.string() if is_text else self.take("number", "duration")
             self.end()
@@ -254,17 +268,30 @@ class Statement:
         return Result()
 
     def column(self) -> Column:
-        return Column(self.name(), *self.type(), self.accept("primary key"))
+        column = self.type(self.name())
+        return column._replace(is_key=self.accept("primary key") or self.accept("composite key"))
 
-    def type(self) -> tuple[str, int]:
-        """A type's name and length: bytes, for NCHAR characters."""
-        name = self.name().upper()
+    def type(self, column: str = "") -> Column:
+        """A column of the type that comes next: its length counts bytes, for NCHAR characters."""
+        name = self.word().upper()
         name = {"BINARY": "VARCHAR", "INTEGER": "INT"}.get(name, name)
         name += " UNSIGNED" if self.accept("unsigned") else ""
-        length = self.in_brackets(self.integer)[0] if self.next_is("(") else 0
-        if name not in TYPES or not (TYPES[name].size or length):
+        sizes = self.in_brackets(self.integer) if self.next_is("(") else []
+        if name == "DECIMAL" and sizes:
+            precision, scale = (*sizes, 0)[:2]
+            if not scale <= precision <= 38 or not precision:
+                written = ",".join(map(str, sizes))
+                raise TaosError(
+                    0x2602, f"Invalid column type DECIMAL({written}) , invalid precision or scale"
+                )
+            type_ = TYPES[name if precision > 18 else "DECIMAL64"]
+            return Column(column, type_.name, type_.size, False, precision, scale)
+        if name not in TYPES or name == "DECIMAL":
             raise self.problem()
-        return name, TYPES[name].size or length
+        length = TYPES[name].size or FIXED_LENGTHS.get(name) or (sizes[0] if sizes else 0)
+        if not length:
+            raise self.problem()
+        return Column(column, name, length)
 
     def run_drop(self) -> Result:
         if self.accept("database"):
@@ -295,9 +322,9 @@ class Statement:
     run_desc = run_describe
 
     def run_show(self) -> Result:
-        what, database = self.name(), self.database
+        what, database = self.word(), self.database
         if self.accept("."):
-            what, database = self.name(), what
+            what, database = self.word(), what
         elif self.accept("from"):
             database = self.name()
         self.end()
@@ -306,14 +333,26 @@ class Statement:
         return self.store.show(what, database)
 
     def run_alter(self) -> Result:
-        self.expect("table")
-        table = self.table()
-        self.expect("set tag")
-        tag = self.name()
-        self.expect("=")
-        value = self.value()
+        if not self.accept("stable"):
+            self.expect("table")
+        table, action = self.table(), self.word()
+        is_tag = self.accept("tag")
+        if action == "set" and is_tag:
+            tag = self.name()
+            self.expect("=")
+            value = self.value()
+            self.end()
+            self.store.set_tag(table, tag, value)
+            return Result()
+        if action not in ("add", "drop", "modify", "rename"):
+            self.at -= 1
+            raise self.problem()
+        if not is_tag:
+            self.expect("column")
+        column = self.column() if action in ("add", "modify") else Column(self.name(), "", 0)
+        new_name = self.name() if action == "rename" else ""
         self.end()
-        self.store.set_tag(table, tag, value)
+        self.store.alter_table(table, action, is_tag, column, new_name)
         return Result()
 
     # Writing
@@ -384,7 +423,15 @@ class Statement:
     # Reading
 
     def run_select(self) -> Result:
-        """FROM, WHERE and GROUP BY are read before the select list, since they say what its names mean."""
+        fields, text, precision = self.select()
+        self.end()
+        return Result(fields, self.store.rows(text), precision=precision)
+
+    def select(self) -> tuple[list[Field], str, int]:
+        """A SELECT's fields, SQLite's SQL for it and the precision of its times.
+
+        FROM, WHERE and GROUP BY are read before the select list, since they say what its names mean.
+        """
         distinct, items_at, depth = self.accept("distinct"), self.at, 0
         while self.tokens[self.at].kind != "end" and (depth or not self.next_is("from")):
             depth += {"(": 1, ")": -1}.get(self.tokens[self.at].text, 0)
@@ -405,11 +452,11 @@ class Statement:
         self.at = after
         order = self.listed(partial(self.sort_key, items)) if self.accept("order by") else []
         limit = self.limit() if self.accept("limit") else ""
-        self.end()
         if is_partition and not self.called:
             raise not_understood("PARTITION BY without an aggregate")
 
-        text = f"SELECT {'DISTINCT ' if distinct else ''}{', '.join(term.text for _, term in items)}"
+        selected = ", ".join(f"{term.result} AS {quote(name)}" for name, term in items)
+        text = f"SELECT {'DISTINCT ' if distinct else ''}{selected}"
         only_tags = distinct and relation.table and self.used <= relation.tag_names
         source = f"{f'tags_{relation.table.id}' if only_tags else relation.source} AS o{where}"
         if only_picks:
@@ -420,16 +467,27 @@ class Statement:
                 groups = groups or ["NULL"]  # without a row TDengine gives no row, but for COUNT
             text += f" GROUP BY {', '.join(groups)}" if groups else ""
         text += f" ORDER BY {', '.join(order)}" if order else ""
-        fields = [Field(name, term.type, term.length) for name, term in items]
         precision = storage.PRECISIONS[relation.database.precision][0] if relation.database else 0
-        return Result(fields, self.store.rows(text + limit), precision=precision)
+        return [term.field(name) for name, term in items], text + limit, precision
 
     def read_from(self) -> Relation:
-        self.relation = self.store.relation(self.table())
+        self.relation = self.subquery() if self.accept("(") else self.store.relation(self.table())
         self.per_second = self.relation.database.per_second if self.relation.database else 1000
-        if self.tokens[self.at].kind == "word" and self.tokens[self.at].text.lower() not in CLAUSES:
+        if self.tokens[self.at].kind == "word" and self.tokens[self.at].text.lower() not in RESERVED:
             self.at += 1  # an alias, which only one table does not need
         return self.relation
+
+    def subquery(self) -> Relation:
+        """A SELECT in brackets, as what another one reads."""
+        self.expect("select")
+        inner = Statement(self.store, self.text, self.database, self.parameters)
+        inner.at = self.at
+        fields, text, _ = inner.select()
+        self.at = inner.at
+        self.expect(")")
+        columns = {column.name: column for column in fields}
+        database = inner.relation.database if inner.relation else None
+        return Relation(f"({text})", columns, list(columns), database)
 
     def where(self) -> str:
         """The WHERE clause, a subtable's restriction included, about the rows that carry the alias."""
@@ -475,7 +533,7 @@ class Statement:
             return [(f"{call}({name})", self.pick(call, partial(self.column_term, name))) for name in picked]
         term = self.expression()
         kind, text, *_ = self.tokens[self.at]
-        if self.accept("as") or kind == "quoted" or (kind == "word" and text.lower() not in CLAUSES):
+        if self.accept("as") or kind == "quoted" or (kind == "word" and text.lower() not in RESERVED):
             return [(self.name(), term)]
         written = self.text[self.tokens[start].start : self.tokens[self.at - 1].end]
         return [(term.column or written.lower(), term)]
@@ -531,11 +589,15 @@ class Statement:
         return left
 
     def as_times(self, *terms: Term) -> list[Term]:
-        """The terms; beside a time, texts become times."""
-        has_time = any(term.type == TIMESTAMP for term in terms)
+        """The terms; beside a time, texts become times, and beside bytes bytes."""
+        types = {term.type for term in terms}
         return [
-            Term(str(storage.parse_time(term.value, self.per_second)), TIMESTAMP, 8)
-            if has_time and isinstance(term.value, str)
+            term
+            if not isinstance(term.value, str)
+            else Term(str(storage.parse_time(term.value, self.per_second)), TIMESTAMP, 8)
+            if TIMESTAMP in types
+            else Term(f"X'{storage.as_bytes(term.value, Column('', '', 0)).hex()}'", VARBINARY)
+            if VARBINARY in types
             else term
             for term in terms
         ]
@@ -557,7 +619,7 @@ class Statement:
         kind, text, *_ = self.tokens[self.at]
         if self.accept("-"):
             term = self.factor()
-            if isinstance(term.value, int | float):
+            if isinstance(term.value, int | Decimal):
                 return literal(-term.value)
             return Term(f"(-1.0 * {term.text})", DOUBLE, 8)
         if self.accept("("):
@@ -573,7 +635,7 @@ class Statement:
             return literal(self.string())
         if kind == "number":
             self.at += 1
-            return literal(int(text) if text.isdigit() else float(text))
+            return literal(int(text) if text.isdigit() else Decimal(text))
         if kind == "duration":
             return self.duration()
         for word, value in (("null", None), ("true", True), ("false", False)):
@@ -583,8 +645,6 @@ class Statement:
             return self.call()
         if self.accept("now"):
             return self.now()
-        if kind == "word" and text.lower() in CLAUSES:
-            raise self.problem()
         name = self.name()
         return self.column_term(self.name() if self.accept(".") else name)
 
@@ -597,7 +657,10 @@ class Statement:
         if self.alias == "o" and not self.in_aggregate:
             self.has_bare_column = True
         column = self.relation.columns[name]
-        return Term(f"{self.alias}.{quote(column.name)}", column.type, column.length, column=name)
+        text = exact = f"{self.alias}.{quote(column.name)}"
+        if column.type in DECIMALS:
+            text = f"CAST({exact} AS REAL)"
+        return Term(text, column.type, column.length, None, name, exact, column.precision, column.scale)
 
     def duration(self) -> Term:
         text = self.take("duration").lower()
@@ -612,7 +675,7 @@ class Statement:
         return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP, 8)
 
     def call(self) -> Term:
-        name = self.name()
+        name = self.word()
         self.expect("(")
         if name in PICKS:
             term = self.pick(name, self.expression)
@@ -634,8 +697,11 @@ class Statement:
     def cast(self) -> Term:
         inner = self.expression()
         self.expect("as")
-        name, length = self.type()
-        type_ = TYPES[name]
+        column = self.type()
+        type_, length = TYPES[column.type], column.length
+        is_rounded = inner.type in DECIMALS and type_.code not in ("f", "d")
+        if is_rounded or type_ in DECIMALS or not (type_.code or type_.encoding):
+            raise not_understood(f"CAST from {inner.type.name} to {type_.name}")
         if not type_.code:
             return Term(f"substr(CAST({inner.text} AS TEXT), 1, {length})", type_, length)
         return Term(f"CAST({inner.text} AS {'REAL' if type_.code in 'fd' else 'INTEGER'})", type_, length)
@@ -653,7 +719,9 @@ class Statement:
         if inner.type == TIMESTAMP or (name in ("avg", "sum") and not inner.type.code):
             raise TaosError(0x2802, f"Invalid parameter data type : {name}")
         if name in ("min", "max"):
-            return Term(text, inner.type, inner.length)
+            return inner._replace(text=text, column="", exact="")
+        if inner.type in DECIMALS:
+            raise not_understood(f"{name} of DECIMAL")
         if name == "sum" and inner.type.code not in ("f", "d"):
             return Term(text, BIGINT, 8)
         # As in TDengine, one NaN or infinity makes the result NULL: SQLite's 0 * infinity is NULL.
@@ -678,8 +746,8 @@ class Statement:
             where += (" AND " if where else " WHERE ") + condition
         self.alias, self.has_bare_column = "o", bare
         order = f"i.{quote(relation.time)} {PICKS[name]}"
-        text = f"(SELECT {term.text} FROM {relation.source} AS i{where} ORDER BY {order} LIMIT 1)"
-        return Term(text, term.type, term.length)
+        text = f"(SELECT {term.result} FROM {relation.source} AS i{where} ORDER BY {order} LIMIT 1)"
+        return term._replace(text=text, column="", exact="")
 
     def again(self, at: int, read: Callable[[], Item]) -> Item:
         """Read another place of the statement once more, now that the alias is another one."""
@@ -694,8 +762,11 @@ def literal(value: Any) -> Term:
         return Term("NULL", VARCHAR, 0)
     if isinstance(value, bool):
         return Term(str(int(value)), BOOL, 1, value)
-    if isinstance(value, int | float):
-        return Term(repr(value), DOUBLE if isinstance(value, float) else BIGINT, 8, value)
+    if isinstance(value, int):
+        text = f"'{value}'" if storage.MAX_INTEGER < value < 2**64 else str(value)
+        return Term(text, BIGINT, 8, value)
+    if isinstance(value, float | Decimal):
+        return Term(repr(float(value)), DOUBLE, 8, value)
     return Term("'" + value.replace("'", "''") + "'", VARCHAR, len(value.encode()), value)
 
 

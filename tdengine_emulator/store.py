@@ -2,7 +2,8 @@
 
 A supertable is two SQLite tables, rows_N (by time and subtable, so that a watermark read and "newest first"
 both walk along one index) and tags_N (a row a subtable), and the view meters_N that joins them. Times are
-integers in the database's precision. SQLite turns NaN into NULL, so NaN is the text "NaN" there.
+integers in the database's precision. What SQLite has no number for is text, which sorts behind all numbers:
+"NaN", and integers above 2^63; and so are DECIMALs.
 """
 
 import json
@@ -13,12 +14,14 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tdengine_emulator import wire
 from tdengine_emulator.wire import TYPES, Field
 
 VERSION = "3.3.7.5.emulator"
@@ -28,6 +31,17 @@ ROWS_WHEN_THINNED = MAX_ROWS * 99 // 100
 KEEP_SECONDS = 3650 * 86400
 LAST_SECOND = 31_556_995_200
 PRECISIONS = {"ms": (0, 1_000), "us": (1, 1_000_000), "ns": (2, 1_000_000_000)}  # number, ticks a second
+MAX_INTEGER = 2**63 - 1
+BLOB_LENGTH = 4194304
+JSON_LENGTH = 16382
+KEY_TYPES = "composite primary key column must be of type"
+KEY_IS_FIXED = "composite primary key column can not be added, modified, and dropped"
+ONLY_WIDER = (
+    "Only varbinary/binary/nchar/geometry column length could be modified, "
+    "and the length can only be increased, not decreased"
+)
+WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
+KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
 LIBRARY_DATABASES = ("information_schema", "performance_schema")
 TBNAME = Field("#tbname", TYPES["VARCHAR"], 270)
 SUBTABLE = '"#subtable"'
@@ -62,9 +76,16 @@ class Column(NamedTuple):
     type: str
     length: int
     is_key: bool = False
+    precision: int = 0
+    scale: int = 0
+
+    @property
+    def type_name(self) -> str:
+        return f"DECIMAL({self.precision}, {self.scale})" if self.precision else self.type
 
     def field(self) -> Field:
-        return Field(self.name, TYPES[self.type], self.length)
+        length = BLOB_LENGTH if self.type == "BLOB" else self.length
+        return Field(self.name, TYPES[self.type], length, self.precision, self.scale)
 
 
 @dataclass
@@ -251,27 +272,32 @@ class Store:
             raise TaosError(0x263F, "Illegal number of columns")
         if len({column.name for column in [*columns, *tags]}) < len(columns) + len(tags):
             raise TaosError(0x263C, "Duplicated column names")
+        if any(column.is_key for column in [*columns[:1], *columns[2:], *tags]):
+            raise TaosError(0x2678, "composite primary key column must be second column")
+        if columns[1].is_key and columns[1].type not in KEYS:
+            raise TaosError(0x2679, f"{KEY_TYPES} int, uint, bigint, ubigint, and varchar")
+        check_types(columns, tags)
         about = (database.name, name.name, json.dumps(columns), json.dumps(tags), now_ms())
         with self.transaction():
             cursor = self.sqlite.execute("INSERT INTO tables VALUES (NULL, ?, ?, ?, ?, ?)", about)
             table = Table(cursor.lastrowid or 0, name.name, columns, tags, about[-1])
             self.make_storage(table)
+            self.make_view(table)
             if not tags:
                 self.add_subtable(database, table, name.name, [])
         database.tables[name.name] = table
 
     def make_storage(self, table: Table) -> None:
         columns, tags = ([quote(column.name) for column in part] for part in (table.columns, table.tags))
-        selected = [
-            f"r.{SUBTABLE}",
-            f"t.{quote(TBNAME.name)}",
-            *(f"r.{c}" for c in columns),
-            *(f"t.{t}" for t in tags),
-        ]
         rows = [*columns, SUBTABLE, f"PRIMARY KEY ({table.key_names})"]
         tags = [f"{SUBTABLE} INTEGER PRIMARY KEY", quote(TBNAME.name), *tags]
         self.sqlite.execute(f"CREATE TABLE rows_{table.id} ({', '.join(rows)}) WITHOUT ROWID")
         self.sqlite.execute(f"CREATE TABLE tags_{table.id} ({', '.join(tags)})")
+
+    def make_view(self, table: Table) -> None:
+        selected = [f"r.{SUBTABLE}", f"t.{quote(TBNAME.name)}"]
+        selected += [f"r.{quote(column.name)}" for column in table.columns]
+        selected += [f"t.{quote(tag.name)}" for tag in table.tags]
         self.sqlite.execute(
             f"CREATE VIEW meters_{table.id} AS SELECT {', '.join(selected)} "
             f"FROM rows_{table.id} AS r CROSS JOIN tags_{table.id} AS t ON r.{SUBTABLE} = t.{SUBTABLE}"
@@ -323,7 +349,38 @@ class Store:
         if tag is None:
             raise TaosError(0x2649, f"Invalid tag name: {tag_name}")
         text = f"UPDATE tags_{table.id} SET {quote(tag_name)} = ? WHERE {SUBTABLE} = ?"
-        self.sqlite.execute(text, (converted(value, tag, database.per_second), number))
+        stored = storable([converted(value, tag, database.per_second)], tag)
+        self.sqlite.execute(text, (*stored, number))
+
+    def alter_table(self, name: TableName, action: str, is_tag: bool, column: Column, new_name: str) -> None:
+        """ADD, DROP, MODIFY or RENAME a column or tag: of `column` DROP and RENAME need its name alone."""
+        _, table, number = self.table(name)
+        if (number is not None and table.tags) or (is_tag and not table.tags):
+            raise TaosError(0x2649, "Invalid alter table statement")
+        mine, named = (table.tags if is_tag else table.columns), column.name
+        before = next((known for known in mine if known.name == named), column)
+        check_change(table, action, is_tag, before, column, new_name)
+        changes = {
+            "add": ([column], f"ADD COLUMN {quote(named)}"),
+            "drop": ([], f"DROP COLUMN {quote(named)}"),
+            "modify": ([before._replace(length=column.length)], ""),
+            "rename": (
+                [before._replace(name=new_name)],
+                f"RENAME COLUMN {quote(named)} TO {quote(new_name)}",
+            ),
+        }
+        replacement, change = changes[action]
+        at = mine.index(before) if before in mine else len(mine)
+        lists = {"columns": table.columns, "tags": table.tags}
+        lists["tags" if is_tag else "columns"] = [*mine[:at], *replacement, *mine[at + 1 :]]
+        with self.transaction():
+            self.sqlite.execute(f"DROP VIEW meters_{table.id}")
+            if change:
+                self.sqlite.execute(f"ALTER TABLE {'tags' if is_tag else 'rows'}_{table.id} {change}")
+            texts = [json.dumps(columns) for columns in lists.values()]
+            self.sqlite.execute("UPDATE tables SET columns = ?, tags = ? WHERE id = ?", (*texts, table.id))
+            self.make_view(replace(table, **lists))
+        table.columns, table.tags = lists["columns"], lists["tags"]
 
     # Descriptions
 
@@ -332,7 +389,8 @@ class Store:
         rows = []
         for column in table.columns:
             note, how = "COMPOSITE KEY" if column.is_key else "", TYPES[column.type]
-            rows.append((*column[:3], note, how.encode, how.compress, "medium"))
+            length = column.field().block_bytes if column.type == "BLOB" else column.length
+            rows.append((column.name, column.type_name, length, note, how.encode, how.compress, "medium"))
         rows += [(*tag[:3], "TAG", "disabled", "disabled", "disabled") for tag in table.tags]
         return Result(list(system_fields(DESCRIBED).values()), rows)
 
@@ -375,9 +433,12 @@ class Store:
         for table in database.tables.values():
             for _, subtable, *values in self.rows(f"SELECT * FROM tags_{table.id}"):
                 for tag, value in zip(table.tags, values, strict=True):
-                    type_ = tag.type if TYPES[tag.type].code else f"{tag.type}({tag.length})"
-                    text = None if value is None else str(value)
-                    yield subtable, database.name, table.name, tag.name, type_, text
+                    type_ = (
+                        tag.type
+                        if TYPES[tag.type].code
+                        else f"{tag.type}({JSON_LENGTH if tag.type == 'JSON' else tag.length})"
+                    )
+                    yield subtable, database.name, table.name, tag.name, type_, tag_text(tag, value)
 
     # Writing
 
@@ -410,8 +471,11 @@ class Store:
         if not columns or not columns[0]:
             return 0
         given = dict(zip(located.columns, columns, strict=True))
-        if any(column not in given for column in table.key):
-            raise TaosError(0x0200, "Primary timestamp column should not be null")
+        for column, complaint in zip(
+            table.key, ("timestamp column should not be null", "key column should not be none"), strict=False
+        ):
+            if column not in given:
+                raise TaosError(0x0200, f"Primary {complaint}")
         keys = [given[column] for column in table.key]
         if any(None in values for values in keys):
             raise TaosError(0x267B, "Primary key column should not be null")
@@ -425,17 +489,15 @@ class Store:
         else:
             changes = ", ".join(f"{name} = excluded.{name}" for name in names)
             text = f"INSERT {text} ON CONFLICT ({table.key_names}) DO UPDATE SET {changes}"
-        stored = [
-            with_nan_as_text(values) if TYPES[column.type].code in ("f", "d") else values
-            for column, values in given.items()
-        ]
+        stored = [storable(values, column) for column, values in given.items()]
         self.sqlite.executemany(text, zip(*stored, repeat(number), strict=False))
         self.let_the_oldest_go(database, table, len(columns[0]))
         return len(set(zip(*keys, strict=True)))
 
     def add_subtable(self, database: Database, table: Table, name: str, tags: Sequence[Any]) -> int:
         marks = ", ".join("?" * (2 + len(tags)))
-        cursor = self.sqlite.execute(f"INSERT INTO tags_{table.id} VALUES ({marks})", (None, name, *tags))
+        stored = [storable([value], tag)[0] for value, tag in zip(tags, table.tags, strict=True)]
+        cursor = self.sqlite.execute(f"INSERT INTO tags_{table.id} VALUES ({marks})", (None, name, *stored))
         number = cursor.lastrowid or 0
         database.subtables[name], table.subtables[name] = table, number
         self.undo.append(lambda: (database.subtables.pop(name), table.subtables.pop(name)))
@@ -497,16 +559,97 @@ def named(columns: list[Column], names: list[str] | None) -> list[Column]:
     return columns if names is None else [by_name[name] for name in names]
 
 
+def check_types(columns: list[Column], tags: list[Column]) -> None:
+    """Raise TaosError where a type stands where it may not."""
+    types, tag_types = ([column.type for column in part] for part in (columns, tags))
+    if types.count("BLOB") > 1:
+        raise TaosError(0x6306, "only one blob column allowed")
+    if "JSON" in types:
+        raise TaosError(0x2652, "Only tag can be json type")
+    if "JSON" in tag_types and len(tags) > 1:
+        raise TaosError(0x2633, "Only one tag if there is a json tag")
+    if "BLOB" in tag_types:
+        raise TaosError(0x6301, "Blob type not support on tag")
+    if any(type_.startswith("DECIMAL") for type_ in tag_types):
+        raise TaosError(0x2602, "Decimal type is not allowed for tag")
+
+
+def check_change(
+    table: Table, action: str, is_tag: bool, before: Column, column: Column, new_name: str
+) -> None:
+    """Raise TaosError where ALTER TABLE may not do that to the column or tag, `before` as it is now."""
+    kind, taken = ("tag" if is_tag else "column"), new_name if action == "rename" else column.name
+    if action in ("add", "rename"):
+        if not table.tags and any(known.name == taken for known in table.columns):
+            raise TaosError(0x263C, "Duplicated column names")
+        if any(known.name == taken for known in table.columns):
+            raise TaosError(0x036B, "Column already exists")
+        if any(known.name == taken for known in table.tags):
+            raise TaosError(0x0369, "Tag already exists")
+    if action == "add":
+        check_types(
+            [*table.columns, column] if not is_tag else table.columns,
+            [*table.tags, column] if is_tag else table.tags,
+        )
+        if column.is_key:
+            raise TaosError(0x267A, KEY_IS_FIXED)
+        return
+    if before not in (table.tags if is_tag else table.columns):
+        if before.name in {known.name for known in [*table.columns, *table.tags]} or (
+            is_tag and action == "rename"
+        ):
+            raise TaosError(0x036A if is_tag else 0x036C, f"{kind.title()} does not exist")
+        raise TaosError(0x260E if is_tag else 0x2602, f"Invalid {kind} name: {before.name}")
+    if action == "rename" and table.tags and not is_tag:
+        raise TaosError(0x2649, "Rename column only available for normal table")
+    if action == "modify" and (
+        before.type != column.type or before.type not in WIDENED or column.length <= before.length
+    ):
+        raise TaosError(0x264B, ONLY_WIDER)
+    if action == "drop":
+        if not is_tag and not table.tags and len(table.columns) == 2:
+            raise TaosError(0x2651, "No columns can be dropped")
+        if before is table.columns[0]:
+            if table.tags:
+                raise TaosError(0x03C2, "Invalid stable alter options")
+            raise TaosError(0x264A, "Primary timestamp column cannot be dropped")
+        if before.is_key:
+            raise TaosError(0x267A, KEY_IS_FIXED)
+        if is_tag and len(table.tags) == 1:
+            raise TaosError(0x2649, "the only tag cannot be dropped")
+        if not is_tag and len(table.columns) == 2:
+            raise TaosError(0x2651, "No columns can be dropped")
+
+
+def tag_text(tag: Column, value: Any) -> str | None:
+    """A tag's value as information_schema writes it."""
+    match value, TYPES[tag.type].code:
+        case None, _:
+            return None
+        case bytes(), _:
+            return f"\\x{value.hex().upper()}"
+        case _, "?":
+            return "true" if value else "false"
+        case _, ("f" | "d") as code:
+            return f"{float(value):.{5 if code == 'f' else 9}f}"
+    return str(value)
+
+
 def converted(value: Any, column: Column, per_second: int) -> Any:
     """A value that came as text, number or boolean, as the column's type; raises TaosError."""
     code, kind = TYPES[column.type].code, column.type.lower()
     try:
         if value is None:
             return None
+        if column.type.startswith("DECIMAL"):
+            return as_decimal(value, column)
         if code is None:
-            if too_long(str(value), column):
+            value = {"VARBINARY": as_bytes, "BLOB": as_bytes, "GEOMETRY": as_geometry, "JSON": as_json}.get(
+                column.type, lambda value, _: str(value)
+            )(value, column)
+            if too_long(value, column):
                 raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
-            return str(value)
+            return value
         if column.type == "TIMESTAMP" and isinstance(value, str):
             return parse_time(value, per_second)
         if column.type == "BOOL":
@@ -522,6 +665,56 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
         raise TaosError(0x0216, f"syntax error near '{value}' (invalid {kind} data)") from None
     except (OverflowError, struct.error):
         raise TaosError(0x0216, f"syntax error near '{value}' ({kind} data overflow)") from None
+
+
+def as_decimal(value: Any, column: Column) -> str:
+    """The number with the column's digits behind the point, rounded; text that is no number is 0."""
+    try:
+        number = Decimal(str(value))
+        rounded = number.quantize(Decimal(1).scaleb(-column.scale), ROUND_HALF_UP, wire.DIGITS)
+    except InvalidOperation:
+        rounded = Decimal(0).scaleb(-column.scale) if isinstance(value, str) else Decimal("Infinity")
+    if len(rounded.as_tuple().digits) > column.precision or not rounded.is_finite():
+        raise TaosError(0x013D, "Decimal value overflow")
+    return format(rounded, "f")
+
+
+def as_bytes(value: Any, column: Column) -> bytes:
+    """Text as its bytes, or written as hexadecimal behind \\x."""
+    try:
+        return bytes.fromhex(value[2:]) if value[:2].lower() == "\\x" else value.encode()
+    except (ValueError, TypeError, AttributeError):
+        raise TaosError(0x266A, f"Invalid varbinary value: {column.name}") from None
+
+
+def as_geometry(value: Any, _column: Column) -> bytes:
+    """The Well-Known Binary of a POINT, which is all that the emulator knows of geometry's texts."""
+    found = re.fullmatch(r"\s*POINT\s*\(\s*(\S+)\s+(\S+?)\s*\)\s*", str(value), re.IGNORECASE)
+    try:
+        return struct.pack("<BIdd", 1, 1, float(found[1]), float(found[2]))
+    except (TypeError, ValueError):
+        complaint = "Invalid function para value; the emulator knows POINT(x y) alone"
+        raise TaosError(0x0216, f"syntax error near '{value}' ({complaint})") from None
+
+
+def as_json(value: Any, _column: Column) -> str | None:
+    """A JSON tag's text as TDengine keeps it: one flat object, its keys in order; an empty one is NULL."""
+    try:
+        content = json.loads(value) if value else {}
+    except ValueError:
+        raise TaosError(0x0216, f"syntax error near '{value}' (json parse error)") from None
+    except TypeError:
+        content = value
+    if not isinstance(content, dict):
+        raise TaosError(0x0216, f"syntax error near '{value}' (json error invalide value)")
+    if any(isinstance(part, list | dict) for part in content.values()):
+        raise TaosError(0x0216, f"syntax error near '{value}' (invalidate json value)")
+    whole = {
+        key: int(part) if isinstance(part, float) and part.is_integer() else part
+        for key, part in content.items()
+    }
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return text if content else None
 
 
 def parse_time(text: str, per_second: int) -> int:
@@ -543,7 +736,11 @@ def too_long(value: Any, column: Column) -> bool:
     return size > column.length
 
 
-def with_nan_as_text(values: Sequence[Any]) -> Sequence[Any]:
-    if None not in values and not math.isnan(sum(values)):
-        return values
-    return ["NaN" if value is not None and value != value else value for value in values]
+def storable(values: Sequence[Any], column: Column) -> Sequence[Any]:
+    """The values of a column as SQLite can keep them."""
+    code = TYPES[column.type].code
+    if code in ("f", "d") and (None in values or math.isnan(sum(values))):
+        return ["NaN" if value is not None and value != value else value for value in values]
+    if code == "Q":
+        return [str(value) if value and value > MAX_INTEGER else value for value in values]
+    return values

@@ -7,12 +7,12 @@ nothing of sockets, SQL or storage; what is malformed raises ValueError, IndexEr
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import Any
 
 HEAD = 24
 BIND, QUERY, FETCH, BIND2 = 2, 6, 7, 9
-TIMESTAMP_TYPE = 9
-NCHAR_TYPE = 10
+DIGITS = Context(prec=40)
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,38 @@ class Type:
     number: int
     code: str | None
     size: int
-    encode: str = "simple8b"
-    compress: str = "lz4"
+    encode: str = "disabled"
+    compress: str = "zstd"
+    encoding: str | None = None  # of a variable-size type's text; None: it holds bytes
 
 
 TYPES = {
     type_.name: type_
     for type_ in (
-        Type("BOOL", 1, "?", 1, encode="bit-packing", compress="zstd"),
-        Type("TINYINT", 2, "b", 1),
-        Type("SMALLINT", 3, "h", 2),
-        Type("INT", 4, "i", 4),
-        Type("BIGINT", 5, "q", 8),
-        Type("FLOAT", 6, "f", 4, encode="delta-d"),
-        Type("DOUBLE", 7, "d", 8, encode="delta-d"),
-        Type("VARCHAR", 8, None, 0, encode="disabled", compress="zstd"),
-        Type("TIMESTAMP", TIMESTAMP_TYPE, "q", 8, encode="delta-i"),
-        Type("NCHAR", NCHAR_TYPE, None, 0, encode="disabled", compress="zstd"),
-        Type("TINYINT UNSIGNED", 11, "B", 1),
-        Type("SMALLINT UNSIGNED", 12, "H", 2),
-        Type("INT UNSIGNED", 13, "I", 4),
-        Type("BIGINT UNSIGNED", 14, "Q", 8),
+        Type("BOOL", 1, "?", 1, "bit-packing"),
+        Type("TINYINT", 2, "b", 1, "simple8b", "zlib"),
+        Type("SMALLINT", 3, "h", 2, "simple8b", "zlib"),
+        Type("INT", 4, "i", 4, "simple8b", "lz4"),
+        Type("BIGINT", 5, "q", 8, "simple8b", "lz4"),
+        Type("FLOAT", 6, "f", 4, "delta-d", "lz4"),
+        Type("DOUBLE", 7, "d", 8, "delta-d", "lz4"),
+        Type("VARCHAR", 8, None, 0, encoding="utf-8"),
+        Type("TIMESTAMP", 9, "q", 8, "delta-i", "lz4"),
+        Type("NCHAR", 10, None, 0, encoding="utf-32-le"),
+        Type("TINYINT UNSIGNED", 11, "B", 1, "simple8b", "zlib"),
+        Type("SMALLINT UNSIGNED", 12, "H", 2, "simple8b", "zlib"),
+        Type("INT UNSIGNED", 13, "I", 4, "simple8b", "lz4"),
+        Type("BIGINT UNSIGNED", 14, "Q", 8, "simple8b", "lz4"),
+        Type("JSON", 15, None, 0, encoding="utf-8"),
+        Type("VARBINARY", 16, None, 0),
+        Type("DECIMAL", 17, "16s", 16),
+        Type("BLOB", 18, None, 0, compress="lz4"),
+        Type("GEOMETRY", 20, None, 0, compress="lz4"),
+        Type("DECIMAL64", 21, "8s", 8),
     )
 }
 TYPES_BY_NUMBER = {type_.number: type_ for type_ in TYPES.values()}
+DECIMALS = (TYPES["DECIMAL"], TYPES["DECIMAL64"])
 
 
 Values = tuple[Type, list[Any]]
@@ -54,18 +62,27 @@ Values = tuple[Type, list[Any]]
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a result: `length` counts bytes, for NCHAR characters."""
+    """A column of a result: `length` counts bytes, for NCHAR characters; `precision` digits of a DECIMAL."""
 
     name: str
     type: Type
     length: int
+    precision: int = 0
+    scale: int = 0
 
     @property
     def block_bytes(self) -> int:
-        """The size that a block's header gives: variable-size types count two length bytes too."""
-        if self.type.code:
-            return self.type.size
-        return (self.length * 4 if self.type.number == NCHAR_TYPE else self.length) + 2
+        """The size that a block's header gives: most variable-size types count two length bytes too."""
+        match self.type.name:
+            case "DECIMAL" | "DECIMAL64":
+                return self.type.size << 24 | self.precision << 8 | self.scale
+            case "NCHAR":
+                return 4 * self.length + 2
+            case "JSON":
+                return 16384
+            case "BLOB":
+                return 5
+        return self.type.size or self.length + 2
 
 
 @dataclass(frozen=True)
@@ -114,35 +131,30 @@ def encode_fetched(
 
 
 def encode_block(fields: Sequence[Field], rows: Sequence[Sequence[Any]]) -> bytes:
-    """Rows of Python values as a block; None is NULL, "NaN" in a FLOAT or DOUBLE column is not a number."""
-    parts = []
-    for column, values in zip(fields, zip(*rows, strict=True), strict=True):
-        parts.append(encode_column(column.type, values))
+    """Rows of values, as Python or the store has them, as a block; None is NULL."""
+    parts = [
+        encode_column(column, values) for column, values in zip(fields, zip(*rows, strict=True), strict=True)
+    ]
     head = b"".join(struct.pack("<BI", column.type.number, column.block_bytes) for column in fields)
     lengths = b"".join(struct.pack("<I", len(data)) for _, data in parts)
     body = b"".join(index + data for index, data in parts)
     length = 28 + len(head) + len(lengths) + len(body) + 1
-    return (
-        struct.pack("<IIIIIQ", 1, length, len(rows), len(fields), 0x80000000, 0)
-        + head
-        + lengths
-        + body
-        + b"\0"
-    )
+    start = struct.pack("<IIIIIQ", 1, length, len(rows), len(fields), 0x80000000, 0)
+    return start + head + lengths + body + b"\0"
 
 
-def encode_column(type_: Type, values: Sequence[Any]) -> tuple[bytes, bytes]:
+def encode_column(column: Field, values: Sequence[Any]) -> tuple[bytes, bytes]:
     """A column's NULL bitmap or offsets, and its data."""
+    type_ = column.type
     if type_.code is None:
-        encoding = "utf-32-le" if type_.number == NCHAR_TYPE else "utf-8"
         offsets, data, position = [], [], 0
         for value in values:
             if value is None:
                 offsets.append(-1)
                 continue
-            raw = value if isinstance(value, bytes) else str(value).encode(encoding)
+            raw = value if isinstance(value, bytes) else str(value).encode(type_.encoding or "utf-8")
             offsets.append(position)
-            data.append(struct.pack("<H", len(raw)) + raw)
+            data.append(struct.pack(length_code(type_), len(raw)) + raw)
             position += len(data[-1])
         return struct.pack(f"<{len(values)}i", *offsets), b"".join(data)
     bitmap = bytearray((len(values) + 7) // 8)
@@ -151,9 +163,19 @@ def encode_column(type_: Type, values: Sequence[Any]) -> tuple[bytes, bytes]:
             if value is None:
                 bitmap[row >> 3] |= 0x80 >> (row & 7)
         values = [0 if value is None else value for value in values]
-    if type_.code in "fd" and "NaN" in values:
-        values = [float(value) for value in values]
-    return bytes(bitmap), struct.pack(f"<{len(values)}{type_.code}", *values)
+    if type_ in DECIMALS:
+        whole = [int(Decimal(value).scaleb(column.scale, DIGITS)) for value in values]
+        return bytes(bitmap), b"".join(number.to_bytes(type_.size, "little", signed=True) for number in whole)
+    try:
+        return bytes(bitmap), struct.pack(f"<{len(values)}{type_.code}", *values)
+    except struct.error:  # the store keeps as text what SQLite has no number for
+        number = float if type_.code in "fd" else int
+        return bytes(bitmap), struct.pack(f"<{len(values)}{type_.code}", *map(number, values))
+
+
+def length_code(type_: Type) -> str:
+    """The struct format of the length before a variable-size value."""
+    return "<I" if type_.name == "BLOB" else "<H"
 
 
 def decode_block(block: bytes) -> list[Values]:
@@ -164,15 +186,16 @@ def decode_block(block: bytes) -> list[Values]:
     position = 28 + 9 * count
     columns = []
     for type_, length in zip(types, lengths, strict=True):
-        if type_ is None:
+        if type_ is None or type_ in DECIMALS:
             raise ValueError("unknown column type")
         if type_.code is None:
             offsets = struct.unpack_from(f"<{rows}i", block, position)
             data = exactly(block, position + 4 * rows, length)
             position += 4 * rows + length
-            encoding = "utf-32-le" if type_.number == NCHAR_TYPE else "utf-8"
+            code = length_code(type_)
             values = [
-                None if offset < 0 else decode_text(sized(data, offset), encoding) for offset in offsets
+                None if offset < 0 else decoded(sized(data, offset, code), type_.encoding)
+                for offset in offsets
             ]
         else:
             bitmap = exactly(block, position, (rows + 7) // 8)
@@ -188,15 +211,15 @@ def decode_block(block: bytes) -> list[Values]:
     return columns
 
 
-def sized(data: bytes, offset: int) -> bytes:
-    (length,) = struct.unpack_from("<H", data, offset)
-    return exactly(data, offset + 2, length)
+def sized(data: bytes, offset: int, code: str) -> bytes:
+    (length,) = struct.unpack_from(code, data, offset)
+    return exactly(data, offset + struct.calcsize(code), length)
 
 
-def decode_text(raw: bytes, encoding: str = "utf-8") -> str | bytes:
-    """A VARCHAR's or NCHAR's text; bytes that are no text stay bytes."""
+def decoded(raw: bytes, encoding: str | None) -> str | bytes:
+    """A variable-size value's text; bytes that are no text stay bytes."""
     try:
-        return raw.decode(encoding)
+        return raw.decode(encoding) if encoding else raw
     except UnicodeDecodeError:
         return raw
 
@@ -252,10 +275,10 @@ def decode_bound(data: bytes) -> Values:
         position += 4 * rows
     (size,) = struct.unpack_from("<I", data, position)
     content = exactly(data, position + 4, size)
-    if type_.code is None:
-        values, at = [], 0
+    if type_.code is None or type_ in DECIMALS:  # a DECIMAL comes as text
+        values, at, encoding = [], 0, type_.encoding and "utf-8"
         for is_null, length in zip(nulls, lengths, strict=True):
-            values.append(None if is_null else decode_text(exactly(content, at, length)))
+            values.append(None if is_null else decoded(exactly(content, at, length), encoding))
             at += 0 if is_null else length
         return type_, values
     if not content:

@@ -144,7 +144,10 @@ def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
     )
 
 
-@pytest.mark.parametrize("name", ["01-connect", "02-ddl", "03-stmt", "04-stmt2", "05-queries", "06-blocks"])
+@pytest.mark.parametrize(
+    "name",
+    ["01-connect", "02-ddl", "03-stmt", "04-stmt2", "05-queries", "06-blocks", "09-types", "10-tables"],
+)
 def test_a_recorded_conversation_gets_the_recorded_answers(name: str, port: int) -> None:
     async def play() -> int:
         if name in PLAYED_BEFORE:
