@@ -35,8 +35,8 @@ MAX_VIEWS = 16  # [4, and for a moment twice as many while they are rearranged]
 MAX_SUBSCRIPTIONS = 64  # to updates and deletions; each is a message at every update [13]
 MAX_REQUESTS = 400  # a second; beyond it they wait [100]
 MAX_ENGINE_TIME = 0.25  # of each second; beyond it its requests wait, so that the others get their turn
-MAX_VIEW_TIME = 0.1  # seconds to compute all its views: each update costs up to three times as much [0.02]
-MAX_CELLS = 500_000  # in one answer: more would hold up the others for longer than a poll [6,000]
+MAX_VIEW_TIME = 0.1  # seconds a 1,000 rows, for all its views: an update costs up to thrice as much [0.02]
+MAX_CELLS = 700_000  # in one answer: more would hold up the others for longer than a poll [6,000]
 MAX_WAITING = 16 << 20  # bytes sent to it that it has not read yet [0.1 MB]
 MAX_MESSAGE = 64 << 10  # bytes of a request [a few hundred]
 
@@ -44,6 +44,7 @@ MAX_MESSAGE = 64 << 10  # bytes of a request [a few hundred]
 MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each
 MAX_PIVOTS = 6  # columns to group by, and to split by: each doubles the time
 MAX_EXPRESSIONS = 20  # of a view
+MAX_EXPRESSIONS_LENGTH = 2000  # characters of all of these: 1,000 rows then take up to 0.25 s
 MAX_VIEW_NAME = 100  # characters; Perspective's own names have 21
 MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflows
 MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where a number makes no date
@@ -148,6 +149,7 @@ message Port { uint32 port_id = 1; }
 message SchemaColumn { string name = 1; uint32 type = 2; }
 message SchemaColumns { repeated SchemaColumn schema = 1; }
 message Schema { SchemaColumns schema = 1; }
+message Size { uint32 size = 2; }
 message WrongExpression { string message = 1; uint32 line = 2; uint32 column = 3; }
 message WrongExpressions { map<string,WrongExpression> expression_errors = 2; }
 message HostedTable { string entity_id = 1; }
@@ -158,7 +160,7 @@ message Response {
     uint32 msg_id = 1;
     string entity_id = 2;
     oneof response {
-        HostedTables hosted_tables = 4; Port make_port = 5; Schema table_schema = 7;
+        HostedTables hosted_tables = 4; Port make_port = 5; Schema table_schema = 7; Size table_size = 8;
         WrongExpressions validate = 9; Dimensions view_dimensions = 12; WrongExpressions describe = 41;
         ServerError error = 50;
     }
@@ -520,6 +522,8 @@ class ViewerSession:
         content = getattr(request, kind)
         expressions = content.expressions if kind == "validate" else content.config.expressions
         check_at_most(MAX_EXPRESSIONS, len(expressions), "expressions")
+        length = sum(map(len, expressions.values()))
+        check_at_most(MAX_EXPRESSIONS_LENGTH, length, "characters of expressions")
         columns = self.columns(request.entity_id)
         types = {name: viewer_expressions.COLUMN_TYPES.get(kind, kind) for name, kind in columns.items()}
         wrong = {}
@@ -556,10 +560,14 @@ class ViewerSession:
         answers = self.ask(request)
         seconds = time.process_time() - started
         made = not any(is_error(answer, request.msg_id) for answer in answers)
-        if made and sum(view.seconds for view in self.views.values()) + seconds > MAX_VIEW_TIME:
-            self.ask(Request(msg_id=OWN_QUESTION, entity_id=name, view_delete={}))
-            raise Refused(f"a view that takes {seconds * 1000:.0f} ms is too much for this server")
         if made:
+            size = self.ask_own(Request(entity_id=request.entity_id, table_size={})).table_size.size
+            allowed = MAX_VIEW_TIME * max(1, size / 1000) - sum(view.seconds for view in self.views.values())
+            if seconds > allowed:
+                self.ask_own(Request(entity_id=name, view_delete={}))
+                for answer in answers[:-1]:  # updates that were due
+                    self.send(answer)
+                raise Refused(f"a view that takes {seconds * 1000:.0f} ms is too much for this server")
             self.views[name] = View(seconds, is_split=bool(request.make_view.config.split_by))
             self.gate.view_names.add(name)
         for answer in answers:

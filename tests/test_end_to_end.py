@@ -7,7 +7,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,9 +63,11 @@ class Server:
 
 
 @contextmanager
-def serving(settings: dict[str, str]) -> Iterator[Server]:
+def serving(
+    settings: dict[str, str], command: Sequence[str] = python("perspective_server.py")
+) -> Iterator[Server]:
     port = free_port()
-    with Process(python("perspective_server.py"), {**settings, "PERSPECTIVE_PORT": str(port)}) as process:
+    with Process(command, {**settings, "PERSPECTIVE_PORT": str(port)}) as process:
         wait_for(lambda: answers(port) or not process.running(), "the server")
         yield Server(process, port)
 

@@ -207,7 +207,8 @@ def test_nulls_in_what_a_view_groups_by_keep_no_update_from_the_viewers(
                 await asyncio.to_thread(write, step)
                 await asyncio.to_thread(wait_for, lambda before=before: len(told) > before, f"update {step}")
 
-    with serving({**tdengine.settings(database), "PERSPECTIVE_LIMIT": "20"}) as server:
+    quick = {"PERSPECTIVE_LIMIT": "20", "PERSPECTIVE_REFRESH_RATE": "50"}
+    with serving({**tdengine.settings(database), **quick}) as server:
         for step in range(10):
             write(step)
         server.wait_until_live(rows=20)
