@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import taosws
-from support import emulator, free_port
+from support import ROOT, emulator, free_port, make_venv_of_links
 
 from tdengine_connection import DRIVER_OPTIONS
 
@@ -68,3 +70,14 @@ def database(tdengine: TDengine) -> Iterator[str]:
     connection = tdengine.connect()
     connection.execute(f"DROP DATABASE IF EXISTS `{name}`")
     connection.close()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the project with the set-up done."""
+    folder = tmp_path / "clone"
+    shutil.copytree(
+        ROOT, folder, ignore=shutil.ignore_patterns("venv", ".*", "tests", "bench", "__pycache__")
+    )
+    make_venv_of_links(folder)
+    return folder

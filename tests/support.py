@@ -139,3 +139,14 @@ def emulator(port: int, *arguments: str) -> Process:
         process.kill()
         raise
     return process
+
+
+def make_venv_of_links(folder: Path) -> None:
+    """Give the folder a venv/ that is this interpreter's and counts as set up."""
+    venv = folder / "venv"
+    venv.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if not entry.name.endswith(".installed"):
+            (venv / entry.name).symlink_to(entry)
+    pins = (folder / "requirements.txt").read_text()
+    (venv / "requirements.txt.installed").write_text(pins + pins)

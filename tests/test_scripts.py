@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support import ROOT, Process, answers, free_port, wait_for
+from support import ROOT, Process, answers, free_port, make_venv_of_links, wait_for
 
 if TYPE_CHECKING:
     from conftest import TDengine
@@ -48,17 +48,6 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(SETTINGS):
             monkeypatch.delenv(name)
-
-
-def make_venv_of_links(folder: Path) -> None:
-    """Give the folder a venv/ that is this interpreter's and counts as set up."""
-    venv = folder / "venv"
-    venv.mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        if not entry.name.endswith(".installed"):
-            (venv / entry.name).symlink_to(entry)
-    pins = (folder / "requirements.txt").read_text()
-    (venv / "requirements.txt.installed").write_text(pins + pins)
 
 
 @pytest.fixture
@@ -634,17 +623,6 @@ def test_tests_run_sh_sets_up_and_hands_its_arguments_to_pytest(setup: Setup) ->
 
 
 # The real parts
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the project with the set-up done."""
-    folder = tmp_path / "clone"
-    shutil.copytree(
-        ROOT, folder, ignore=shutil.ignore_patterns("venv", ".*", "tests", "bench", "__pycache__")
-    )
-    make_venv_of_links(folder)
-    return folder
 
 
 def health(port: int) -> dict:

@@ -1,0 +1,474 @@
+"""README.md says what is so: its snippets, commands, settings, messages and links are held to the sources.
+
+What the text has to look like for that:
+
+- A fence has a language. ```python producer.py quotes that file: the lines stand there just so, but for their
+  common indentation; a line that is only `...` or `…` (also as a comment) stands for what is left out. ```sh
+  without a file holds commands to type, ```python without one runs as it stands. HTML and JavaScript always
+  quote.
+- The tables under "Settings": a row has names in the first column, defaults in the second, in backquotes.
+- The tables under "When something goes wrong": a row's first column is the message, or several, in backquotes,
+  with … for what varies and for an end that is left out.
+"""
+
+import ast
+import functools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sysconfig
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support import ROOT, Process, answers, free_port, python, wait_for
+
+if TYPE_CHECKING:
+    from conftest import TDengine
+
+README = (ROOT / "README.md").read_text()
+
+# What a user starts, as a command begins with it, and how a test asks it for help.
+PROGRAMS = {
+    "python producer.py": python("producer.py", "--help"),
+    "python perspective_server.py": python("perspective_server.py", "--help"),
+    "python -m tdengine_emulator": python("-m", "tdengine_emulator", "--help"),
+    "sh run.sh": ["sh", "run.sh", "--help"],
+}
+# Commands in the README that are not the project's: no test can run them on any machine.
+OUTSIDE = {"cd", "curl", "docker", "export", "git", "journalctl", "python", "source", "systemctl", "taos"}
+# Their options are those of other programs.
+FOREIGN_MODULES = {"http.server", "pytest", "venv"}
+SCRIPTS = sorted(path for path in ROOT.glob("*.py"))
+NAME = r"(?<![A-Z_])(?:TAOS|PERSPECTIVE)_[A-Z_]+"
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fenced block: its info string's language and file, its text, and the heading it stands under."""
+
+    language: str
+    file: str
+    text: str
+    section: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.language} {self.file}".strip()
+
+
+def read_fences() -> Iterator[Fence]:
+    for found in re.finditer(r"^( *)```(.*)\n((?:.*\n)*?) *```$", README, re.MULTILINE):
+        before = README[: found.start()]
+        language, _, file = found[2].strip().partition(" ")
+        headings = re.findall(r"^#+ (.+)$", before, re.MULTILINE)
+        line = before.count("\n") + 1
+        yield Fence(language, file.strip(), textwrap.dedent(found[3]), headings[-1], line)
+
+
+FENCES = list(read_fences())
+PROSE = re.sub(r"^ *```.*?^ *```$", "", README, flags=re.MULTILINE | re.DOTALL)
+CODE_SPANS = re.findall(r"`([^`\n]+)`", PROSE)
+
+
+def table_rows(section: str) -> list[list[str]]:
+    """The cells of the tables under a heading, without their heads."""
+    heading = re.search(rf"^(#+) {re.escape(section)}$", PROSE, re.MULTILINE)
+    assert heading, f"README.md has no section {section!r}"
+    body = re.split(rf"^#{{1,{len(heading[1])}}} ", PROSE[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\|(.*)\|$", body, re.MULTILINE)
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)] for row in rows]
+    rules = [number for number, row in enumerate(cells) if set("".join(row)) <= set("-: ")]
+    heads = {number - 1 for number in rules}
+    assert rules, f"section {section!r} has no table"
+    return [row for number, row in enumerate(cells) if number not in heads | set(rules)]
+
+
+# Snippets
+
+
+def snippets(*languages: str, quoting: bool) -> list[Fence]:
+    return [fence for fence in FENCES if fence.language in languages and bool(fence.file) == quoting]
+
+
+def is_gap(line: str) -> bool:
+    return re.fullmatch(r"(#|//|/\*|<!--)? ?(…|\.\.\.) ?(\*/|-->)?", line.strip()) is not None
+
+
+def find(lines: list[str], source: list[str], start: int) -> int | None:
+    """Where in `source`, from `start` on, the lines stand one after another: the index after them."""
+    for at in range(start, len(source) - len(lines) + 1):
+        if source[at : at + len(lines)] == lines:
+            return at + len(lines)
+    return None
+
+
+def is_quoted(snippet: str, source: str) -> bool:
+    """Whether the snippet's lines stand in the source, all moved by the same indentation."""
+    parts, there = [[]], source.splitlines()
+    for line in snippet.splitlines():
+        if is_gap(line):
+            parts.append([])
+        else:
+            parts[-1].append(line.rstrip())
+    for indentation in {len(line) - len(line.lstrip()) for line in there}:
+        at = 0
+        for part in parts:
+            moved = [" " * indentation + line if line else "" for line in part]
+            at = find(moved, there, at)
+            if at is None:
+                break
+        else:
+            return True
+    return False
+
+
+def test_every_snippet_has_a_language() -> None:
+    assert [str(fence) for fence in FENCES if not fence.language] == []
+
+
+@pytest.mark.parametrize("fence", [fence for fence in FENCES if fence.file], ids=str)
+def test_a_snippet_that_names_a_file_stands_in_it(fence: Fence) -> None:
+    assert (ROOT / fence.file).is_file(), f"there is no {fence.file}"
+    assert is_quoted(fence.text, (ROOT / fence.file).read_text()), f"not in {fence.file}:\n{fence.text}"
+
+
+def test_snippets_of_the_page_name_its_file() -> None:
+    assert [str(fence) for fence in snippets("html", "css", "js", "javascript", quoting=False)] == []
+
+
+def test_snippets_of_json_can_be_read() -> None:
+    for fence in snippets("json", quoting=False):
+        json.loads(fence.text)
+
+
+def test_snippets_of_python_run_as_they_stand(tdengine: "TDengine", database: str) -> None:
+    settings = tdengine.settings(database)
+    if snippets("python", quoting=False):
+        with Process(python("producer.py", "--count", "1"), settings) as producer:
+            assert producer.wait() == 0, producer.output
+    for fence in snippets("python", quoting=False):
+        with Process(python("-c", fence.text), settings) as process:
+            assert process.wait(60) == 0, f"{fence}\n{process.output}"
+
+
+# Commands
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The simple commands of a shell text, without the variables that are set for them, and without sudo."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        command: list[str] = []
+        for word in [*words, ";"]:
+            if set(word) <= set(";&|()"):
+                if command:
+                    yield command
+                command = []
+            elif command or not (re.match(r"\w+=", word) or word == "sudo"):
+                command.append(word)
+
+
+SHELL_SNIPPETS = snippets("sh", "shell", "bash", "console", quoting=False)
+
+
+@pytest.mark.parametrize("fence", SHELL_SNIPPETS, ids=str)
+def test_commands_to_type_are_sound_shell(fence: Fence) -> None:
+    shellcheck = Path(sysconfig.get_path("scripts")) / "shellcheck"
+    done = subprocess.run([shellcheck, "-s", "sh", "-"], input=fence.text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("fence", SHELL_SNIPPETS, ids=str)
+def test_commands_to_type_name_programs_that_exist(fence: Fence) -> None:
+    for command in commands(fence.text):
+        program, *arguments = command
+        program = program.rpartition("/")[2]
+        if program == "sh" or (program in ("python", "python3") and arguments[0] != "-m"):
+            assert (ROOT / arguments[0]).is_file(), f"there is no {arguments[0]}"
+        elif program in ("python", "python3"):
+            module = arguments[1]
+            assert module in FOREIGN_MODULES or (ROOT / module).exists(), f"there is no module {module}"
+        else:
+            assert program in OUTSIDE, f"{program}: run it in a test, or count it among OUTSIDE"
+
+
+@functools.cache
+def options(program: str) -> set[str]:
+    """The long options that a program's help lists, but for --help."""
+    done = subprocess.run(PROGRAMS[program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", done.stdout)) - {"--help"}
+
+
+def usages() -> Iterator[tuple[str, set[str]]]:
+    """The project's programs in the README's code, each with its options there; "" for options alone."""
+    typed = [shlex.join(command) for fence in SHELL_SNIPPETS for command in commands(fence.text)]
+    for code in [*typed, *CODE_SPANS]:
+        code = re.sub(r"^(\w+=\S* )+", "", code).replace("venv/bin/python", "python")
+        program = next((program for program in PROGRAMS if code.startswith(program)), "")
+        if program or code.startswith("--"):
+            yield program, set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) - {"--help"}
+
+
+def test_every_option_in_the_readme_is_in_the_programs_help() -> None:
+    everywhere = set().union(*map(options, PROGRAMS))
+    for program, named in usages():
+        assert named <= (options(program) if program else everywhere), (program, named)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_option_is_in_the_readme(program: str) -> None:
+    named = set().union(*(named for user, named in usages() if user in (program, "")))
+    assert options(program) <= named
+
+
+@pytest.mark.emulator_only
+def test_the_quick_start_makes_a_live_dashboard(clone: Path) -> None:
+    """Just what the README says to type, but for the ports, which may be taken."""
+    typed = [fence for fence in SHELL_SNIPPETS if fence.section == "Quick start"]
+    lines = "\n".join(fence.text for fence in typed).splitlines()
+    local = [line for line in lines if not line.startswith(("git clone", "cd "))]
+    assert local[:2] == ["sh install.sh", "sh run.sh"]
+    assert "python -m http.server 8081" in README
+
+    port, taos_port, page_port = free_port(), free_port(), free_port()
+    settings = {
+        "TAOS_PORT": str(taos_port),
+        "PERSPECTIVE_PORT": str(port),
+        "PATH": f"{clone / 'venv' / 'bin'}:{os.environ['PATH']}",
+    }
+    serve = f"python -m http.server {page_port}".split()
+    with (
+        Process(["sh", "-c", "\n".join(["set -e", *local[:2]])], settings, cwd=clone) as run,
+        Process(serve, settings, cwd=clone),
+    ):
+        wait_for(lambda: get(f"http://localhost:{port}/health")["status"] == "live", "a live dashboard", 60)
+        wait_for(lambda: answers(page_port), "the file server")
+        for address in (f"http://localhost:{port}/", f"http://localhost:{page_port}/prsp-viewer.html"):
+            assert "<perspective-viewer>" in fetch(address)
+        run.kill()
+
+
+def fetch(address: str) -> str:
+    import requests
+
+    return requests.get(address, timeout=5).text
+
+
+def get(address: str) -> dict:
+    return json.loads(fetch(address))
+
+
+# Settings
+
+
+def settings_in_python(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
+    """The environment variables that a script reads, and their defaults where they stand beside it."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.BoolOp(
+                values=[ast.Call(args=[ast.Constant(value=str(name))]), ast.Constant(value=default)]
+            ):
+                if re.fullmatch(NAME, name):
+                    yield name, str(default)
+            case ast.Call(args=[ast.Constant(value=str(name)), ast.Constant(value=default), *_]):
+                if re.fullmatch(NAME, name):
+                    yield name, str(default)
+            case ast.Call(
+                func=ast.Attribute(attr="get" | "getenv"), args=[ast.Constant(value=str(name)), *_]
+            ):
+                if re.fullmatch(r"[A-Z_]+", name):
+                    yield name, None
+            case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str(name))):
+                yield name, None
+            case ast.Constant(value=str(name)) if re.fullmatch(NAME, name):
+                yield name, None
+
+
+def settings_in_code() -> dict[str, set[str]]:
+    """Every setting, and each default that the sources give it."""
+    found: dict[str, set[str]] = {}
+    for script in SCRIPTS:
+        for name, default in settings_in_python(ast.parse(script.read_text())):
+            found.setdefault(name, set()).update([default] if default is not None else [])
+    for name, default in re.findall(rf"\$\{{({NAME}):?-([^}}]*)\}}", (ROOT / "run.sh").read_text()):
+        found.setdefault(name, set()).update([default] if default else [])
+    return found
+
+
+def settings_in_readme() -> dict[str, str]:
+    """Every setting in the tables under "Settings", and its default there, "" for none."""
+    found = {}
+    for names, defaults, *_ in table_rows("Settings"):
+        listed = re.findall(rf"`({NAME})`", names)
+        given = re.findall(r"`([^`]*)`", defaults) or [""] * len(listed)
+        if listed:
+            found |= dict(zip(listed, given, strict=True))
+    return found
+
+
+def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
+    assert sorted(settings_in_readme()) == sorted(settings_in_code())
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
+    code = settings_in_code()
+    assert {name: {default} for name, default in settings_in_readme().items()} == {
+        name: {
+            default.replace("_", "") if default.replace("_", "").isdigit() else default
+            for default in defaults
+        }
+        or {""}
+        for name, defaults in code.items()
+    }
+
+
+def test_no_setting_is_named_that_there_is_not() -> None:
+    text = "\n".join(line for line in README.splitlines() if not line.lstrip().startswith("docker"))
+    assert set(re.findall(NAME, text)) <= settings_in_code().keys()
+
+
+# Messages
+
+PREFIX = r"^(?:producer|perspective_server|tdengine_emulator|run\.sh|install\.sh): "
+# Functions that print or log their text, and classes whose text is printed in the end.
+REPORTERS = {"fail", "failed", "report", "warning", "error", "critical", "note"}
+ERRORS = r"\w*(?:Error|Exit)|Refused|OutOfReach"
+# What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …".
+TOLD_TO_VIEWERS = {("viewer_gate.py", "Refused")}
+ABOUT_REQUESTS = "viewer_expressions.py"
+GOOD_NEWS = {"writing again"}
+
+
+def template(node: ast.expr) -> str:
+    """A text with … for what varies."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return re.sub(r"%(?:\.\d)?[sdfgr]", "…", text)
+        case ast.JoinedStr(values=parts):
+            return "".join(template(part) for part in parts)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return template(left) + template(right)
+    return "…"
+
+
+def texts(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.IfExp):
+        return texts(node.body) + texts(node.orelse)
+    return [template(node)]
+
+
+def messages_in_python(script: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(script.read_text())):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = ast.unparse(node.func).rpartition(".")[2]
+        if (script.name, name) in TOLD_TO_VIEWERS:
+            continue
+        to_stderr = any(ast.unparse(keyword.value) == "sys.stderr" for keyword in node.keywords)
+        if name in REPORTERS or re.fullmatch(ERRORS, name) or (name == "print" and to_stderr):
+            # ViewerHandler.note puts a refusal together out of several texts.
+            yield from [text for text in texts(node.args[0]) if name != "note" or text.startswith("refused")]
+        for passed, argument in zip(node.args, node.args[1:], strict=False):
+            if ast.unparse(passed).endswith(".fail"):  # it is called with the next argument
+                yield from texts(argument)
+
+
+def messages_in_shell(script: Path) -> Iterator[str]:
+    """What it says on standard error."""
+    text = r'"((?:[^"\\]|\\.)*)"'
+    for kind, message, rest in re.findall(rf"\b(say|fail|echo) {text}(.*)", script.read_text()):
+        if kind == "fail" or ">&2" in rest:
+            yield re.sub(r"\$\{[^}]*\}|\$\([^)]*\)|\$\w+", "…", message)
+
+
+def messages_in_page(page: Path) -> Iterator[str]:
+    """What stands in its status line, but for "live", and why it does not start at all."""
+    for function in ("checkAddress", "describeState"):
+        body = re.search(rf"function {function}\(.*?\n      \}}\n", page.read_text(), re.DOTALL)
+        assert body, f"{page.name} has no {function}"
+        found = re.findall(r"(?:\[\"\w+\", |Error\()(?:\"([^\"]*)\"|`([^`]*)`)", body[0])
+        assert found, f"{function} says nothing that this test can find"
+        for plain, varying in found:
+            yield plain or re.sub(r"\$\{[^}]*(?:\}|$)", "…", varying)
+
+
+def messages_in_code() -> set[str]:
+    """What the programs can say when something goes wrong, without their own names before it.
+
+    What only puts other messages together has fewer than two words of its own, and is left out.
+    """
+    found: list[str] = []
+    for script in (*SCRIPTS, ROOT / "tdengine_emulator" / "__main__.py"):
+        found += messages_in_python(script) if script.name != ABOUT_REQUESTS else []
+    for script in ("run.sh", "install.sh"):
+        found += messages_in_shell(ROOT / script)
+    found += messages_in_page(ROOT / "prsp-viewer.html")
+    messages = {normal(text) for text in found} - GOOD_NEWS
+    return {text for text in messages if len(re.findall(r"[A-Za-z]{2,}", text)) > 1}
+
+
+def messages_in_readme() -> list[str]:
+    """The messages in the first column under "When something goes wrong"."""
+    found = []
+    for row in table_rows("When something goes wrong"):
+        found += re.findall(r"`([^`]+)`", row[0]) or [row[0]]
+    return [normal(message) for message in found]
+
+
+def normal(message: str) -> str:
+    """Without the program's name before it, and with one … where several follow on each other."""
+    return re.sub(r"…(?:\s*…)+", "…", re.sub(PREFIX, "", " ".join(message.split())))
+
+
+def covers(row: str, message: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, row.split("…"))), message) is not None
+
+
+def test_every_message_is_in_one_row_of_the_readme() -> None:
+    rows = messages_in_readme()
+    wrong = []
+    for message in sorted(messages_in_code()):
+        covering = [row for row in rows if covers(row, message)]
+        if len(covering) != 1:
+            wrong.append(f"{message!r} is in {covering or 'no row'}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_message_in_the_readme_is_one_of_the_programs() -> None:
+    messages = messages_in_code()
+    assert [row for row in messages_in_readme() if not any(covers(row, text) for text in messages)] == []
+
+
+# Links
+
+
+def anchors(document: str) -> set[str]:
+    """The names that GitHub gives a document's headings."""
+    without_fences = re.sub(r"^ *```.*?^ *```$", "", document, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", without_fences, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+LINKS = sorted(
+    {
+        *re.findall(r"\]\(([^)\s]+)\)", PROSE),
+        *re.findall(r"(?:href|src|srcset)=\"([^\"\s]+)\"", PROSE),
+    }
+)
+
+
+@pytest.mark.parametrize("link", [link for link in LINKS if not re.match(r"https?://", link)])
+def test_a_link_leads_somewhere(link: str) -> None:
+    file, _, anchor = link.partition("#")
+    target = ROOT / file if file else ROOT / "README.md"
+    assert target.exists(), f"there is no {file}"
+    if anchor:
+        assert anchor in anchors(target.read_text()), f"{target.name} has no heading for #{anchor}"
