@@ -7,8 +7,8 @@ What the text has to look like for that:
   without a file holds commands to type, ```python without one runs as it stands. HTML and JavaScript always
   quote.
 - The tables under "Settings": a row has names in the first column, defaults in the second, in backquotes.
-- The tables under "When something goes wrong": a row's first column is the message, or several, in backquotes,
-  with … for what varies and for an end that is left out.
+- The tables under "When something goes wrong": a row's first column is the message, or several, in
+  backquotes, with … for what varies and for an end that is left out.
 """
 
 import ast
@@ -62,18 +62,21 @@ class Fence:
         return f"line {self.line}: {self.language} {self.file}".strip()
 
 
+FENCE = re.compile(r"^ *```(.*)\n((?:.*\n)*?) *```$", re.MULTILINE)
+PROSE = FENCE.sub("", README)
+CODE_SPANS = re.findall(r"`([^`\n]+)`", PROSE)
+
+
 def read_fences() -> Iterator[Fence]:
-    for found in re.finditer(r"^( *)```(.*)\n((?:.*\n)*?) *```$", README, re.MULTILINE):
+    for found in FENCE.finditer(README):
         before = README[: found.start()]
-        language, _, file = found[2].strip().partition(" ")
-        headings = re.findall(r"^#+ (.+)$", before, re.MULTILINE)
+        language, _, file = found[1].strip().partition(" ")
+        headings = re.findall(r"^#+ (.+)$", FENCE.sub("", before), re.MULTILINE)
         line = before.count("\n") + 1
-        yield Fence(language, file.strip(), textwrap.dedent(found[3]), headings[-1], line)
+        yield Fence(language, file.strip(), textwrap.dedent(found[2]), headings[-1], line)
 
 
 FENCES = list(read_fences())
-PROSE = re.sub(r"^ *```.*?^ *```$", "", README, flags=re.MULTILINE | re.DOTALL)
-CODE_SPANS = re.findall(r"`([^`\n]+)`", PROSE)
 
 
 def table_rows(section: str) -> list[list[str]]:
@@ -452,8 +455,7 @@ def test_every_message_in_the_readme_is_one_of_the_programs() -> None:
 
 def anchors(document: str) -> set[str]:
     """The names that GitHub gives a document's headings."""
-    without_fences = re.sub(r"^ *```.*?^ *```$", "", document, flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.+)$", without_fences, re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
