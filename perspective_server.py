@@ -117,7 +117,9 @@ class Mirror:
         elif poll.whole and self.rows:
             self.table.clear()
         if poll.update and self.gate.renewal_due():
-            everything = self.table.view()
+            # With the rows' own places in the table, where the next updates will look for them.
+            columns = [*self.table.columns(), "__INDEX__"]
+            everything = self.table.view(columns=columns, expressions={"__INDEX__": "index()"})
             self.table.replace(everything.to_arrow())
             everything.delete()  # or each later update would compute it, too
 

@@ -42,12 +42,17 @@ def url(server: Server, token: str = "") -> str:
     return f"ws://127.0.0.1:{server.port}/websocket{'?token=' + token if token else ''}"
 
 
+async def table_from_view(client: perspective.AsyncClient, table: "perspective.AsyncTable") -> None:
+    await client.table(await table.view(), name="own")
+
+
 WRITES: dict[str, Callable[[perspective.AsyncClient, "perspective.AsyncTable"], Awaitable]] = {
     "update": lambda client, table: table.update([{"voltage": 1}]),
     "replace": lambda client, table: table.replace([{"voltage": 1}]),
     "clear": lambda client, table: table.clear(),
     "remove": lambda client, table: table.remove([1]),
     "delete": lambda client, table: table.delete(),
+    "table from a view": lambda client, table: table_from_view(client, table),
     "new table": lambda client, table: client.table([{"a": 1}], name="own"),
     "join": lambda client, table: client.join(table, table, "voltage", name="joined"),
 }
@@ -65,6 +70,20 @@ def test_a_viewer_cannot_write(server: Server, write: str) -> None:
             return await viewer.client.get_hosted_table_names()
 
     assert asyncio.run(attempt()) == ["meters_values"]
+    assert server.shown() == before
+
+
+def test_a_port_that_a_viewer_asks_for_is_none_to_write_through(server: Server) -> None:
+    before = server.shown()
+
+    async def attempt() -> None:
+        async with Viewer(url(server)) as viewer:
+            table = await viewer.client.open_table("meters_values")
+            port = await table.make_port()
+            with pytest.raises(perspective.PerspectiveError, match="read-only"):
+                await table.update([{"voltage": 1}], port_id=port)
+
+    asyncio.run(attempt())
     assert server.shown() == before
 
 

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import perspective
 import psutil
@@ -16,7 +16,7 @@ from conftest import TDengine
 from support import Process, python, wait_for
 from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
-from viewers import Viewer, answer
+from viewers import Beat, Viewer, answer, dumb_viewer, is_closed, url, wait_until_closed
 
 from viewer_gate import (
     MAX_CELLS,
@@ -61,10 +61,6 @@ def serving_with(settings: dict[str, str], change: str) -> Iterator[Server]:
     with serving(settings, python("-c", code)) as running:
         running.wait_until_live()
         yield running
-
-
-def url(server: Server) -> str:
-    return f"ws://127.0.0.1:{server.port}/websocket"
 
 
 async def opened(viewer: Viewer) -> "perspective.AsyncTable":
@@ -260,25 +256,6 @@ def test_a_hundred_viewers_find_a_seat_and_one_more_is_told_there_is_none(server
     server.process.wait_for_line(f"refused a viewer at 127.0.0.1: there are {MAX_VIEWERS}")
 
 
-HANDSHAKE = (
-    "GET /websocket HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
-
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the other side has closed it, all that it sent before being read."""
-    connection.setblocking(False)
-    try:
-        while connection.recv(65536):
-            pass
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        pass
-    return True
-
-
 @pytest.fixture(scope="module")
 def impatient(filled: dict[str, str]) -> Iterator[Server]:
     """The server, with a second of patience instead of 20 for a pong and 10 for a request."""
@@ -292,27 +269,22 @@ def impatient(filled: dict[str, str]) -> Iterator[Server]:
         yield running
 
 
-def connection(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port))
-
-
 def test_a_dead_connection_is_ended_and_a_living_one_is_not(impatient: Server) -> None:
     async def live_on(dead: socket.socket) -> None:
         async with Viewer(url(impatient)) as viewer:
             await asyncio.to_thread(wait_for, lambda: impatient.health()["viewers"] == 2, "two viewers")
-            await asyncio.to_thread(wait_for, lambda: is_closed(dead), "the dead one's end")
+            await asyncio.to_thread(wait_until_closed, dead)
             await asyncio.to_thread(wait_for, lambda: impatient.health()["viewers"] == 1, "one viewer")
             assert await answer(viewer.client.get_hosted_table_names()) == ["meters_values"]
             assert not viewer.closed.done()
 
-    with connection(impatient) as dead:
-        dead.sendall(HANDSHAKE.format(impatient.port).encode())  # and never a word again, not even a pong
+    with dumb_viewer(impatient) as dead:  # it never says a word, not even a pong
         asyncio.run(live_on(dead))
 
 
 @pytest.mark.parametrize("word", ["", "GET / HTTP/1.1\r\nHost: ", "POST / HTTP/1.1\r\nContent-Length: 9"])
 def test_who_connects_and_does_not_come_to_the_point_is_gone(impatient: Server, word: str) -> None:
-    with connection(impatient) as idle:
+    with socket.create_connection(("127.0.0.1", impatient.port)) as idle:
         idle.sendall(word.encode())
 
         def is_gone() -> bool:
@@ -322,50 +294,6 @@ def test_who_connects_and_does_not_come_to_the_point_is_gone(impatient: Server, 
 
         wait_for(is_gone, "the end of the connection")
     impatient.health()
-
-
-class Beat:
-    """Counts what each of some viewers hears of updates."""
-
-    def __init__(self, server: Server, viewers: int):
-        self.server = server
-        self.viewers = [Viewer(url(server)) for _ in range(viewers)]
-        self.heard = [0] * viewers
-
-    async def __aenter__(self) -> "Beat":
-        self.stack = contextlib.AsyncExitStack()
-        for number, viewer in enumerate(self.viewers):
-            await self.stack.enter_async_context(viewer)
-            view = await (await opened(viewer)).view(group_by=["location"], columns=["voltage"])
-
-            async def look(view: Any = view, number: int = number) -> None:
-                await view.to_columns(start_row=0, end_row=20)
-                self.heard[number] += 1
-
-            await view.on_update(lambda *_, look=look: asyncio.ensure_future(look()))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stack.aclose()
-
-    def start(self) -> None:
-        self.began, self.then = time.monotonic(), list(self.heard)
-        self.first = self.server.health()["polls"]
-
-    async def polls(self, number: int) -> None:
-        """Wait for so many since the start."""
-        while (await asyncio.to_thread(self.server.health))["polls"] < self.first + number:
-            await asyncio.sleep(0.02)
-
-    def taken(self) -> "Taken":
-        polls = self.server.health()["polls"] - self.first
-        seen = min(now - then for now, then in zip(self.heard, self.then, strict=True))
-        return Taken(seen / polls, polls / (time.monotonic() - self.began))
-
-
-class Taken(NamedTuple):
-    seen: float  # updates that the unluckiest viewer saw a poll
-    pace: float  # polls a second
 
 
 def test_a_viewer_that_stops_reading_is_closed_and_twenty_others_keep_their_beat(server: Server) -> None:

@@ -1,0 +1,210 @@
+"""Nothing that a viewer sends ends the server, holds the others up, or stays in its memory."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from conftest import TDengine
+from fuzzing import TABLE, Fuzzer, Victim, client_requests, page_requests
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from support import Process, python, wait_for
+from test_end_to_end import Server, serving
+from viewers import Viewer, answer, dumb_viewer, url, wait_until_closed
+
+from viewer_gate import Request
+
+RECORDED = Fuzzer(random.Random(1), page_requests() + client_requests()).recorded
+
+# What the bytes of a request become.
+CHANGES = {
+    "replace": lambda data, at, new: data[:at] + new + data[at + len(new) :],
+    "insert": lambda data, at, new: data[:at] + new + data[at:],
+    "cut out": lambda data, at, new: data[:at] + data[at + len(new) :],
+    "cut off": lambda data, at, new: data[:at],
+    "repeat": lambda data, at, new: data + data[at:],
+    "enormous length": lambda data, at, new: data[:at] + b"\xff\xff\xff\xff\x0f" + data[at:],
+    "bury": lambda data, at, new: (data[:at] + new) * 20,
+}
+change = st.tuples(st.sampled_from(sorted(CHANGES)), st.integers(0, 300), st.binary(min_size=1, max_size=4))
+
+
+@st.composite
+def changed_requests(draw: st.DrawFn) -> bytes:
+    data = draw(st.sampled_from(RECORDED))
+    for name, at, new in draw(st.lists(change, min_size=1, max_size=3)):
+        data = CHANGES[name](data, at % (len(data) + 1), new)
+    return data[:5000]
+
+
+def many(examples: int) -> settings:
+    """The same examples at each run: new ones are looked for by hand, see fuzzing.py."""
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],  # looking for a smaller one would start a server for each try
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def test_the_server_bears_twelve_thousand_changed_requests() -> None:
+    with Victim() as victim:
+
+        @many(400)
+        @given(st.lists(changed_requests(), min_size=30, max_size=30))
+        def feed(requests: list[bytes]) -> None:
+            victim.feed(requests)
+
+        feed()
+        assert victim.fed >= 12_000
+
+
+def test_the_server_bears_eight_thousand_made_up_requests() -> None:
+    with Victim() as victim:
+
+        @many(80)
+        @given(st.randoms(use_true_random=True))
+        def feed(chance: random.Random) -> None:
+            fuzzer = Fuzzer(chance, RECORDED)
+            victim.feed([fuzzer.frame() for _ in range(100)])
+
+        feed()
+        assert victim.fed >= 8_000
+
+
+@pytest.fixture(scope="module")
+def settings_filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
+    """Settings for a database in which a producer writes all the time."""
+    chosen = {**tdengine.settings("test_hostile_viewers"), "PERSPECTIVE_REFRESH_RATE": "100"}
+    try:
+        with Process(python("producer.py", "--interval", "100", "--rows", "100", "--reset"), chosen):
+            yield chosen
+    finally:
+        tdengine.connect().execute("DROP DATABASE IF EXISTS test_hostile_viewers")
+
+
+@pytest.fixture(scope="module")
+def server(settings_filled: dict[str, str]) -> Iterator[Server]:
+    with serving(settings_filled) as running:
+        running.wait_until_live(rows=1000)
+        yield running
+
+
+def request(name: str = TABLE, **what: Any) -> bytes:
+    return Request(msg_id=1, entity_id=name, **what).SerializeToString()
+
+
+def view(**config: Any) -> bytes:
+    return request(make_view={"view_id": "mine", "config": config})
+
+
+SPLIT = view(split_by=["location"])
+GROUPED = view(group_by=["location"])
+DEADLY = {
+    "a filter without a value": [view(filter=[{"column": "voltage", "op": ">"}])],
+    "a filter with an empty value": [view(filter=[{"column": "voltage", "op": ">", "value": [{}]}])],
+    "a filter on a date past all dates": [
+        view(filter=[{"column": "timestamp", "op": ">", "value": [{"float": 1e300}]}])
+    ],
+    "the mean of text": [view(group_by=["voltage"], aggregates={"location": {"aggregations": ["avg"]}})],
+    "a new depth for a split view": [SPLIT, request("mine", view_depth={"depth": 1})],
+    "changes of a split view": [SPLIT, request("mine", view_on_update={"mode": 1})],
+    "one of the engine's own columns": [view(group_by=["psp_okey"])],
+    "a row far beyond the last": [GROUPED, request("mine", view_expand={"row_index": 0xFFFFFFFF})],
+    "an enormous depth": [GROUPED, request("mine", view_depth={"depth": 0xFFFFFFFF})],
+    "a view in the place of another": [GROUPED, SPLIT],
+    "an expression that never ends": [view(expressions={"e": "while (true) { 1 }"})],
+    "an expression that reaches anywhere": [view(expressions={"e": "var v[2]; v[100000000]"})],
+    "an expression of two types": [view(expressions={"e": "if (\"voltage\" > 1) 'a'; else 1"})],
+}
+
+
+@pytest.mark.parametrize("what", DEADLY)
+def test_what_would_end_the_engine_is_refused(server: Server, what: str) -> None:
+    async def send() -> None:
+        async with Viewer(url(server)) as viewer, Viewer(url(server)) as witness:
+            for frame in DEADLY[what]:
+                await viewer.socket.write_message(frame, binary=True)
+            assert await answer(viewer.client.get_hosted_table_names()) == [TABLE]
+            assert await answer((await witness.client.open_table(TABLE)).size()) == 1000
+        assert viewer.errors
+        assert "Abort" not in viewer.errors[-1]  # it is the gate that says no
+
+    asyncio.run(send())
+    polls = server.health()["polls"]
+    wait_for(lambda: server.health()["polls"] > polls + 1, "polls that go on")
+
+
+ENORMOUS = [
+    view(columns={"columns": {"columns": ["voltage"]}}),
+    request(
+        "mine", view_to_columns={"viewport": {"start_row": 0, "end_row": 0xFFFFFFFF, "end_col": 0xFFFFFFFF}}
+    ),
+    request("mine", view_to_csv={"viewport": {"start_row": 0xFFFFFFFE, "end_row": 0xFFFFFFFF}}),
+    request("mine", view_to_arrow={"viewport": {"start_col": 0xFFFFFFFF}}),
+    request("mine", view_column_paths={"start_col": 5, "end_col": 0xFFFFFFFF}),
+]
+
+
+def test_an_enormous_part_of_a_view_is_no_more_than_the_view(server: Server) -> None:
+    process = psutil.Process(server.process.pid)
+    before = process.memory_info().rss
+
+    async def ask() -> None:
+        async with Viewer(url(server)) as viewer:
+            for frame in ENORMOUS:
+                await viewer.socket.write_message(frame, binary=True)
+            assert await answer(viewer.client.get_hosted_table_names()) == [TABLE]
+            assert viewer.received < 1 << 20
+            assert viewer.errors == []
+
+    asyncio.run(ask())
+    assert process.memory_info().rss < before + (64 << 20)
+
+
+def frame(first: int, length: bytes, rest: bytes = b"") -> bytes:
+    """A WebSocket frame: flags and kind, the byte or bytes that tell its length, mask and content."""
+    return bytes([first]) + length + rest
+
+
+MASK = b"\x01\x02\x03\x04"
+RUBBISH = {
+    "a frame of 2⁶³ bytes": frame(0x82, b"\xff\x7f" + b"\xff" * 7, MASK),
+    "a message in frames without end": frame(0x02, b"\xfe\xff\xff", MASK + b"x" * 65535) * 3,
+    "reserved flags": frame(0xF2, b"\x81", MASK + b"x"),
+    "an unknown kind of frame": frame(0x8B, b"\x81", MASK + b"x"),
+    "a long ping": frame(0x89, b"\xfe\x10\x00", MASK + b"x" * 4096),
+    "text that is no text": frame(0x81, b"\x82", MASK + b"\xfe\xfd"),
+    "a continuation of nothing": frame(0x80, b"\x81", MASK + b"x"),
+    "no WebSocket at all": bytes(range(256)) * 16,
+}
+
+
+@pytest.mark.parametrize("what", RUBBISH)
+def test_a_broken_frame_ends_its_own_connection_alone(server: Server, what: str) -> None:
+    async def watch() -> None:
+        async with Viewer(url(server)) as witness:
+            with dumb_viewer(server) as attacker:
+                attacker.sendall(RUBBISH[what])
+                await asyncio.to_thread(wait_until_closed, attacker)
+            assert await answer(witness.client.get_hosted_table_names()) == [TABLE]
+            assert not witness.closed.done()
+
+    asyncio.run(watch())
+    assert "Traceback" not in server.process.output
+
+
+def test_a_table_renewed_again_and_again_has_each_row_once(settings_filled: dict[str, str]) -> None:
+    always = "import viewer_gate; viewer_gate.MAX_MEMORY_GROWTH = -1 << 40"
+    code = f"{always}; import perspective_server; perspective_server.main()"
+    with serving(settings_filled, python("-c", code)) as server:
+        polls = server.wait_until_live(rows=1000)["polls"]
+        for number in range(1, 10):
+            wait_for(lambda number=number: server.health()["polls"] > polls + number, "the next poll")
+            rows = server.shown()
+            assert rows.total() == len(rows) == 1000
