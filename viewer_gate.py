@@ -14,8 +14,9 @@ import re
 import struct
 import sys
 import time
+import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,6 +53,8 @@ MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflo
 MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where a number makes no date
 
 MAX_VIEWERS = 100  # at once; with the views of each there must be fewer than the engine has threads
+MAX_KEPT = 16 << 20  # bytes of answers that are kept until the next update, for who asks the same
+ENTRY_SIZE = 200  # bytes that Python needs to keep an answer, whatever its size
 MAX_MEMORY_GROWTH = 64 << 20  # bytes, see renewal_due
 MAX_LOG_LINES = 20  # of refusals, a minute: a viewer must not fill the disk
 
@@ -79,6 +82,9 @@ COLUMN_TYPES = ("string", "date", "datetime", "integer", "float", "boolean")  # 
 OWN_QUESTION = 0xFFFFFFFF  # the message id of what the handler itself asks; clients draw theirs at random
 
 log = logging.getLogger("viewer_gate")
+
+# What changes a view for whoever looks at it: the view must be the viewer's own.
+CHANGES = ("view_collapse", "view_expand", "view_depth")
 
 # The part of perspective.proto that a reader needs, as perspective-python 5.6.1 speaks it.
 READER_PROTO = """
@@ -157,13 +163,15 @@ message WrongExpressions { map<string,WrongExpression> expression_errors = 2; }
 message HostedTable { string entity_id = 1; }
 message HostedTables { repeated HostedTable table_infos = 1; }
 message Dimensions { uint32 rows = 3; uint32 columns = 4; }
+message Made { string view_id = 1; }
 message ServerError { string message = 1; uint32 status_code = 2; }
 message Response {
     uint32 msg_id = 1;
     string entity_id = 2;
     oneof response {
-        HostedTables hosted_tables = 4; Port make_port = 5; Schema table_schema = 7; Size table_size = 8;
-        WrongExpressions validate = 9; Dimensions view_dimensions = 12; WrongExpressions describe = 41;
+        HostedTables hosted_tables = 4; Port make_port = 5; Made make_view = 6; Schema table_schema = 7;
+        Size table_size = 8; WrongExpressions validate = 9; Nothing view_delete = 11;
+        Dimensions view_dimensions = 12; Nothing view_on_delete = 34; WrongExpressions describe = 41;
         ServerError error = 50;
     }
 }
@@ -223,6 +231,7 @@ def add_field(
 MESSAGES = build_messages(READER_PROTO)
 Request = MESSAGES["Request"]
 Response = MESSAGES["Response"]
+OWN_NUMBER = Response(msg_id=OWN_QUESTION).SerializeToString()
 
 
 class Refused(Exception):
@@ -251,9 +260,9 @@ def check_request(request: Message) -> str:
     if b"psp_" in request.SerializeToString():  # as a column it ends the process
         raise Refused("names with psp_ are the engine's own")
     content = getattr(request, kind)
-    for field in ("row_index", "depth"):
-        if hasattr(content, field):
-            check_at_most(MAX_ROW, getattr(content, field), field)
+    for limited in ("row_index", "depth"):
+        if hasattr(content, limited):
+            check_at_most(MAX_ROW, getattr(content, limited), limited)
     if kind == "make_view":
         check_at_most(MAX_VIEW_NAME, len(content.view_id), "the length of a view's name")
     if kind in ("make_view", "describe"):
@@ -328,6 +337,7 @@ class ViewerGate:
         self.is_local = is_loopback(host)
         self.viewers: set[ViewerHandler] = set()
         self.view_names: set[str] = set()  # of all viewers' views
+        self.shared_views: SharedViews | None = None
         self.allowed_origins = {
             read_origin(origin) for origin in allowed_origins.split(",") if origin.strip()
         }
@@ -459,26 +469,147 @@ class Allowance:
         return max(0.0, -self.left / self.rate)
 
 
-@dataclass(frozen=True)
-class View:
-    seconds: float  # that it took to compute it
-    is_split: bool
-
-
-class ViewerSession:
-    """A viewer's conversation with the engine: its views, its subscriptions, and what it may ask.
+class EngineSession:
+    """A conversation with the engine.
 
     Everything happens on the thread on which the table is updated, too: the engine calls `hear` from within
-    an update. `send` takes the answers.
+    an update.
+    """
+
+    def __init__(self, server: perspective.Server):
+        self.engine = server.new_session(self.hear)
+        self.answers: list[bytes] | None = None  # while the engine works on a request
+
+    def ask(self, request: Message) -> list[bytes]:
+        """Pass a request on. Returns what the engine says in this session meanwhile."""
+        self.answers = []
+        try:
+            self.engine.handle_request(request.SerializeToString(deterministic=True))
+            return self.answers
+        finally:
+            self.answers = None
+
+    def ask_own(self, request: Message) -> Message:
+        """The engine's answer to a question of the session's own."""
+        return Response.FromString(self.answer_to(request))
+
+    def answer_to(self, request: Message) -> bytes:
+        """The same as it came, but without its number."""
+        request.msg_id = OWN_QUESTION
+        own = b""
+        for answer in self.ask(request):
+            if answer.startswith(OWN_NUMBER):
+                own = answer.removeprefix(OWN_NUMBER)
+            else:  # an update that was due
+                self.tell(answer)
+        return own
+
+    def hear(self, answer: bytes) -> None:
+        """The engine calls this, in `ask` or when a table that this session looks at was updated."""
+        if self.answers is not None:
+            self.answers.append(answer)
+        else:
+            self.tell(answer)
+
+    def tell(self, answer: bytes) -> None:
+        """Take what the engine says of its own accord."""
+        raise NotImplementedError
+
+
+@dataclass
+class View:
+    """A view in the engine, one viewer's own or shared."""
+
+    name: str  # in the engine
+    request: Message  # by which it was made
+    seconds: float  # that it took to compute it
+    is_shared: bool
+    viewers: int = 0  # that share it
+    answers: dict[bytes, bytes] = field(default_factory=dict)  # since the last update, by request
+
+    @property
+    def is_split(self) -> bool:
+        return bool(self.request.make_view.config.split_by)
+
+
+class SharedViews(EngineSession):
+    """The views that viewers share: however many want the same one, the engine computes it once an update,
+    and each answer from it once. A viewer that is about to change its view gets one of its own instead.
+    """
+
+    def __init__(self, server: perspective.Server):
+        super().__init__(server)
+        self.views: dict[bytes, View] = {}  # by what they show
+        self.kept = 0  # bytes of answers
+        self.updates = 0
+
+    def join(self, request: Message) -> View | bytes:
+        """The view that a viewer asks for; the engine's answer, without its number, where it makes none."""
+        shown = what_it_shows(request)
+        if shown not in self.views:
+            making = Request()
+            making.CopyFrom(request)
+            making.make_view.view_id = uuid.uuid4().hex
+            made = make_view(self, making, is_shared=True)
+            if isinstance(made, bytes):
+                return made
+            self.views[shown] = made
+            self.ask(Request(msg_id=OWN_QUESTION, entity_id=made.name, view_on_update={}))
+        view = self.views[shown]
+        view.viewers += 1
+        return view
+
+    def leave(self, view: View) -> None:
+        view.viewers -= 1
+        if view.viewers == 0:
+            del self.views[what_it_shows(view.request)]
+            self.ask_own(Request(entity_id=view.name, view_delete={}))
+
+    def answer(self, view: View, request: Message) -> bytes:
+        """The answer to a request that leaves the view as it is, without its number."""
+        request.msg_id = OWN_QUESTION
+        question = request.SerializeToString(deterministic=True)
+        answer = view.answers.get(question)
+        if answer is None:
+            updates = self.updates
+            answer = self.answer_to(request)
+            size = len(question) + len(answer) + ENTRY_SIZE
+            if self.kept + size > MAX_KEPT:
+                self.forget_answers()
+            if self.updates == updates and size <= MAX_KEPT:
+                view.answers[question] = answer
+                self.kept += size
+        return answer
+
+    def tell(self, answer: bytes) -> None:
+        """There is an update."""
+        self.updates += 1
+        self.forget_answers()
+
+    def forget_answers(self) -> None:
+        self.kept = 0
+        for view in self.views.values():
+            view.answers.clear()
+
+
+class ViewerSession(EngineSession):
+    """A viewer's conversation with the engine: its views, its subscriptions, and what it may ask.
+
+    `send` takes the answers.
     """
 
     def __init__(self, server: perspective.Server, gate: ViewerGate, send: Callable[[bytes], None]):
+        super().__init__(server)
         self.gate = gate
         self.send = send
-        self.engine = server.new_session(self.hear)
-        self.answers: list[bytes] | None = None  # while the engine works on a request
+        if gate.shared_views is None:
+            gate.shared_views = SharedViews(server)
+        self.shared_views = gate.shared_views
         self.views: dict[str, View] = {}
-        self.subscriptions: dict[str, set[int]] = {}  # by view or table
+        self.subscriptions: dict[str, dict[int, str]] = {}  # by view or table: number and kind
+
+    def tell(self, answer: bytes) -> None:
+        self.send(answer)
 
     def handle(self, frame: bytes) -> str | None:
         """Answer a request. Returns why it was refused, if it was; raises DecodeError where it is none."""
@@ -504,20 +635,39 @@ class ViewerSession:
             return self.make_view(request)
         if kind == "make_port":
             return self.send(pretended_port(request))
-        if kind.startswith("view_to_"):
-            self.clip(name, getattr(request, kind).viewport)
-        if kind == "view_column_paths":
-            self.clip(name, request.view_column_paths)
-        if kind == "view_depth" or request.view_on_update.HasField("mode"):
+        has_deltas = request.view_on_update.HasField("mode")
+        if kind == "view_depth" or has_deltas:
             self.refuse_split(name)
+        if kind in CHANGES or has_deltas:
+            self.part(name)
         if "_on_" in kind or request.hosted_tables.subscribe:
-            self.subscribe(request)
+            self.subscribe(request, kind)
         elif "_remove_" in kind or kind == "remove_hosted_tables":
-            self.subscriptions.get(name, set()).discard(getattr(request, kind).id)
+            self.subscriptions.get(name, {}).pop(getattr(request, kind).id, None)
+        if name in self.views:
+            return self.ask_view(request, kind)
         for answer in self.ask(request):
             self.send(answer)
+
+    def ask_view(self, request: Message, kind: str) -> None:
+        """Have a request answered that is about one of the viewer's views."""
+        name, number = request.entity_id, request.msg_id
+        view = self.views[name]
         if kind == "view_delete":
+            for subscription, subscribed in self.subscriptions.get(name, {}).items():
+                if subscribed == "view_on_delete":
+                    self.send(response(subscription, name, view_on_delete={}))
             self.forget_view(name)
+            return self.send(response(number, name, view_delete={}))
+        request.entity_id = view.name
+        if kind.startswith("view_to_"):
+            self.clip(view, getattr(request, kind).viewport)
+        if kind == "view_column_paths":
+            self.clip(view, request.view_column_paths)
+        if view.is_shared and "_on_" not in kind and "_remove_" not in kind:
+            return self.send(number_field(number) + self.shared_views.answer(view, request))
+        for answer in self.ask(request):
+            self.send(answer)
 
     def check_types(self, request: Message, kind: str) -> bool:
         """Whether wrong expressions have been answered already. Raises Refused where a view has them."""
@@ -558,22 +708,43 @@ class ViewerSession:
         # The engine would put the view in the place of the other one, and the next update would end it.
         if not name or name in self.gate.view_names or name in self.table_names():
             raise Refused("there is a view or a table of this name")
-        started = time.process_time()
-        answers = self.ask(request)
-        seconds = time.process_time() - started
-        made = not any(is_error(answer, request.msg_id) for answer in answers)
-        if made:
-            size = self.ask_own(Request(entity_id=request.entity_id, table_size={})).table_size.size
-            allowed = MAX_VIEW_TIME * max(1, size / 1000) - sum(view.seconds for view in self.views.values())
-            if seconds > allowed:
-                self.ask_own(Request(entity_id=name, view_delete={}))
-                for answer in answers[:-1]:  # updates that were due
-                    self.send(answer)
-                raise Refused(f"a view that takes {seconds * 1000:.0f} ms is too much for this server")
-            self.views[name] = View(seconds, is_split=bool(request.make_view.config.split_by))
-            self.gate.view_names.add(name)
-        for answer in answers:
-            self.send(answer)
+        made = self.shared_views.join(request)
+        if isinstance(made, bytes):
+            return self.send(number_field(request.msg_id) + made)
+        size = self.ask_own(Request(entity_id=request.entity_id, table_size={})).table_size.size
+        allowed = MAX_VIEW_TIME * max(1, size / 1000) - sum(view.seconds for view in self.views.values())
+        if made.seconds > allowed:
+            self.shared_views.leave(made)
+            raise Refused(f"a view that takes {made.seconds * 1000:.0f} ms is too much for this server")
+        self.views[name] = made
+        self.gate.view_names.add(name)
+        self.send(response(request.msg_id, request.entity_id, make_view={"view_id": name}))
+
+    def part(self, name: str) -> None:
+        """Make a view the viewer's own, since it is about to change."""
+        shared = self.views[name]
+        if not shared.is_shared:
+            return
+        making = Request()
+        making.CopyFrom(shared.request)
+        making.make_view.view_id = name
+        made = make_view(self, making, is_shared=False)
+        if isinstance(made, bytes):
+            raise Refused(Response.FromString(made).error.message)
+        for number, kind in self.subscriptions.get(name, {}).items():
+            self.ask(Request(msg_id=number, entity_id=name, **{kind: {}}))
+        self.leave(name)
+        self.views[name] = made
+
+    def leave(self, name: str) -> None:
+        """Give up a view in the engine, or this viewer's part in it."""
+        view = self.views.pop(name)
+        if not view.is_shared:
+            self.ask_own(Request(entity_id=view.name, view_delete={}))
+            return
+        for number, kind in self.subscriptions.get(name, {}).items():
+            self.ask_own(end_of_subscription(view.name, number, kind))
+        self.shared_views.leave(view)
 
     def refuse_split(self, view: str) -> None:
         """Raises Refused where a view has split_by: there the engine bears neither a new depth nor deltas."""
@@ -581,21 +752,23 @@ class ViewerSession:
             raise Refused("this is not available for a view with split_by")
 
     def forget_view(self, name: str) -> None:
-        del self.views[name]
+        self.leave(name)
         self.subscriptions.pop(name, None)
         self.gate.view_names.discard(name)
 
-    def subscribe(self, request: Message) -> None:
+    def subscribe(self, request: Message, kind: str) -> None:
         if sum(map(len, self.subscriptions.values())) >= MAX_SUBSCRIPTIONS:
             raise Refused(f"a viewer can have {MAX_SUBSCRIPTIONS} subscriptions")
-        self.subscriptions.setdefault(request.entity_id, set()).add(request.msg_id)
+        self.subscriptions.setdefault(request.entity_id, {})[request.msg_id] = kind
 
-    def clip(self, view: str, window: Message) -> None:
+    def clip(self, view: View, window: Message) -> None:
         """Limit the part of a view that is asked for to what there is: the engine allocates what is asked.
 
         Raises Refused when it has too many cells.
         """
-        size = self.ask_own(Request(entity_id=view, view_dimensions={})).view_dimensions
+        question = Request(entity_id=view.name, view_dimensions={})
+        asked = self.shared_views.answer(view, question) if view.is_shared else self.answer_to(question)
+        size = Response.FromString(asked).view_dimensions
         rows = clip(window, "start_row", "end_row", size.rows) if hasattr(window, "end_row") else 1
         columns = clip(window, "start_col", "end_col", size.columns)
         if rows * columns > MAX_CELLS:
@@ -607,40 +780,13 @@ class ViewerSession:
         tables = self.ask_own(Request(hosted_tables={})).hosted_tables.table_infos
         return {table.entity_id for table in tables}
 
-    def ask_own(self, request: Message) -> Message:
-        """The engine's answer to a question of the session's own."""
-        request.msg_id = OWN_QUESTION
-        own = Response()
-        for answer in self.ask(request):
-            response = Response.FromString(answer)
-            if response.msg_id == OWN_QUESTION:
-                own = response
-            else:  # an update that was due
-                self.send(answer)
-        return own
-
-    def ask(self, request: Message) -> list[bytes]:
-        """Pass a request on. Returns what the engine says to this viewer meanwhile."""
-        self.answers = []
-        try:
-            self.engine.handle_request(request.SerializeToString(deterministic=True))
-            return self.answers
-        finally:
-            self.answers = None
-
-    def hear(self, answer: bytes) -> None:
-        """The engine calls this, in `ask` or when a table that the viewer looks at was updated."""
-        if self.answers is not None:
-            self.answers.append(answer)
-        else:
-            self.send(answer)
-
     def close(self) -> None:
-        """The engine forgets the viewer and its views."""
-        self.gate.view_names -= self.views.keys()
-        for name in self.subscriptions.keys() - self.views.keys():  # these the engine would keep
-            for number in self.subscriptions[name]:
-                self.ask(Request(msg_id=OWN_QUESTION, entity_id=name, table_remove_delete={"id": number}))
+        """The engine forgets the viewer, its views and its subscriptions; it would keep some of these."""
+        for name in list(self.views):
+            self.forget_view(name)
+        for name, subscriptions in self.subscriptions.items():
+            for number, kind in subscriptions.items():
+                self.ask_own(end_of_subscription(name, number, kind))
         self.engine.close()
 
 
@@ -753,10 +899,41 @@ def clip(window: Message, start: str, end: str, size: int) -> int:
     return max(0, last - first)
 
 
+def make_view(session: EngineSession, request: Message, is_shared: bool) -> View | bytes:
+    """A new view, or the engine's answer, without its number, where it makes none."""
+    started = time.process_time()
+    answer = session.answer_to(request)
+    seconds = time.process_time() - started
+    if Response.FromString(answer).HasField("error"):
+        return answer
+    return View(request.make_view.view_id, request, seconds, is_shared)
+
+
+def what_it_shows(request: Message) -> bytes:
+    """What two requests for a view have in common when the views are the same."""
+    shown = Request(entity_id=request.entity_id, make_view={"config": request.make_view.config})
+    return shown.SerializeToString(deterministic=True)
+
+
+def end_of_subscription(name: str, number: int, kind: str) -> Message:
+    """The request that ends a subscription of that kind to a view or table."""
+    end = "remove_hosted_tables" if kind == "hosted_tables" else kind.replace("_on_", "_remove_")
+    return Request(entity_id=name, **{end: {"id": number}})
+
+
+def number_field(number: int) -> bytes:
+    """The beginning of a message with this number."""
+    return Response(msg_id=number).SerializeToString()
+
+
+def response(number: int, name: str, **content: object) -> bytes:
+    return Response(msg_id=number, entity_id=name, **content).SerializeToString()
+
+
 def error_response(message: Message, text: str, status_code: int = 0) -> bytes:
     """What Perspective answers when a request fails."""
     error = {"message": text, "status_code": status_code}
-    return Response(msg_id=message.msg_id, entity_id=message.entity_id, error=error).SerializeToString()
+    return response(message.msg_id, message.entity_id, error=error)
 
 
 def pretended_port(request: Message) -> bytes:
@@ -764,10 +941,5 @@ def pretended_port(request: Message) -> bytes:
 
     Each <perspective-viewer> asks for one before it shows anything. It gets a number, no port.
     """
-    port = {"port_id": 1}  # 0 is the one that the server writes through
-    return Response(msg_id=request.msg_id, entity_id=request.entity_id, make_port=port).SerializeToString()
-
-
-def is_error(answer: bytes, msg_id: int) -> bool:
-    response = Response.FromString(answer)
-    return response.msg_id == msg_id and response.HasField("error")
+    # 0 is the one that the server writes through.
+    return response(request.msg_id, request.entity_id, make_port={"port_id": 1})
