@@ -341,13 +341,28 @@ def test_no_setting_is_named_that_there_is_not() -> None:
 # Messages
 
 PREFIX = r"^(?:producer|perspective_server|tdengine_emulator|run\.sh|install\.sh): "
-# Functions that print or log their text, and classes whose text is printed in the end.
+# Functions that print or log their text, and exceptions (besides the scripts' own) whose text is printed.
 REPORTERS = {"fail", "failed", "report", "warning", "error", "critical", "note"}
-ERRORS = r"\w*(?:Error|Exit)|Refused|OutOfReach"
+ERRORS = {"SystemExit", "ArgumentTypeError", "ValueError", "OSError", "RuntimeError"}
 # What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …".
 TOLD_TO_VIEWERS = {("viewer_gate.py", "Refused")}
 ABOUT_REQUESTS = "viewer_expressions.py"
 GOOD_NEWS = {"writing again"}
+
+
+@functools.cache
+def own_errors() -> set[str]:
+    """The exceptions that the scripts define."""
+    classes = [
+        (node.name, {ast.unparse(base) for base in node.bases})
+        for script in SCRIPTS
+        for node in ast.walk(ast.parse(script.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    found = {"Exception", *ERRORS}
+    for _ in classes:  # the bases of a class may come after it
+        found |= {name for name, bases in classes if bases & found}
+    return found
 
 
 def template(node: ast.expr) -> str:
@@ -376,7 +391,7 @@ def messages_in_python(script: Path) -> Iterator[str]:
         if (script.name, name) in TOLD_TO_VIEWERS:
             continue
         to_stderr = any(ast.unparse(keyword.value) == "sys.stderr" for keyword in node.keywords)
-        if name in REPORTERS or re.fullmatch(ERRORS, name) or (name == "print" and to_stderr):
+        if name in REPORTERS or name in own_errors() or (name == "print" and to_stderr):
             # ViewerHandler.note puts a refusal together out of several texts.
             yield from [text for text in texts(node.args[0]) if name != "note" or text.startswith("refused")]
         for passed, argument in zip(node.args, node.args[1:], strict=False):
@@ -474,3 +489,21 @@ def test_a_link_leads_somewhere(link: str) -> None:
     assert target.exists(), f"there is no {file}"
     if anchor:
         assert anchor in anchors(target.read_text()), f"{target.name} has no heading for #{anchor}"
+
+
+# Pictures
+
+
+def test_the_architecture_is_drawn_from_the_sources(tmp_path: Path) -> None:
+    subprocess.run(python("imgs/architecture.py", str(tmp_path)), cwd=ROOT, check=True)
+    for name in ("architecture.svg", "architecture-dark.svg"):
+        drawn = (tmp_path / name).read_text()
+        assert drawn == (ROOT / "imgs" / name).read_text(), "run: sh imgs/make.sh"
+        for file in re.findall(r"[\w-]+\.(?:py|html)", drawn):
+            assert (ROOT / file).is_file(), file
+
+
+def test_the_recording_is_small_enough_for_a_page() -> None:
+    recording = (ROOT / "imgs" / "dashboard.gif").read_bytes()
+    assert recording.startswith(b"GIF89a")
+    assert len(recording) < 3_000_000

@@ -1,0 +1,218 @@
+"""Takes the pictures of the dashboard in Chromium while producer, TDengine's emulator and server run.
+
+    python imgs/dashboard.py [FOLDER]    where to put them; beside this script unless given
+
+The recording, dashboard.gif, is what happened: each frame is shown for as long as it lasted.
+"""
+
+import asyncio
+import io
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from PIL import Image
+from playwright.async_api import Browser, Locator, Page, async_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support import Process, emulator, free_port, python, wait_for  # noqa: E402
+
+SCREEN = {"width": 1280, "height": 720}
+PHONE = {"width": 390, "height": 844}
+RECORDED = {"width": 1000, "height": 700}  # small, but at its full size
+
+FRAME = 0.125  # seconds from one frame to the next, where the machine keeps up
+COLOURS = 255  # of the recording, 256 at most
+NEARNESS = 16  # two colours that differ less (in the sum of red, green and blue) count as one
+HEAD, TAIL = 1, 2  # seconds before the user does something, and afterwards
+PATIENCE = 0.3  # seconds in which a watcher sees what the user is about to do, or did
+
+# A screenshot lacks the mouse pointer: an arrow that follows it.
+POINTER = """() => {
+  const pointer = document.createElement("div");
+  pointer.style = `position: fixed; z-index: 1000; width: 18px; height: 26px; pointer-events: none;
+    background: white; filter: drop-shadow(0 0 1px black) drop-shadow(0 0 1px black);
+    clip-path: polygon(0 0, 0 80%, 24% 62%, 40% 100%, 56% 92%, 40% 56%, 70% 56%)`;
+  document.body.append(pointer);
+  addEventListener("mousemove", ({ clientX, clientY }) => {
+    pointer.style.left = `${clientX}px`;
+    pointer.style.top = `${clientY}px`;
+  }, { capture: true });
+}"""
+
+
+@contextmanager
+def dashboard() -> Iterator[str]:
+    """The whole program on ports of its own; its address, once the table is full."""
+    taos_port, port = free_port(), free_port()
+    settings = {"TAOS_HOST": "localhost", "TAOS_PORT": str(taos_port), "PERSPECTIVE_PORT": str(port)}
+    address = f"http://localhost:{port}/"
+
+    def is_full() -> bool:
+        return requests.get(f"{address}health", timeout=5).json()["rows"] == 1000
+
+    with (
+        emulator(taos_port),
+        Process(python("producer.py"), settings),
+        Process(python("perspective_server.py"), settings),
+    ):
+        wait_for(is_full, "a full table")
+        yield address
+
+
+async def open_page(browser: Browser, address: str, size: dict[str, int], scheme: str) -> Page:
+    """The live page in a window of its own."""
+    page = await browser.new_page(viewport=size, color_scheme=scheme)
+    await page.goto(address)
+    await page.wait_for_selector('#status[data-status="live"]')
+    await page.mouse.move(size["width"] / 2, 10)
+    await page.wait_for_timeout(2000)  # a few updates, so that the charts have moved
+    return page
+
+
+async def take_stills(browser: Browser, address: str, folder: Path) -> None:
+    """The dashboard dark, light and on a phone, and each viewer alone."""
+    page = await open_page(browser, address, SCREEN, "dark")
+    await page.screenshot(path=folder / "dashboard.png")
+    for viewer in await page.locator("perspective-viewer").all():
+        plugin = await viewer.evaluate("async (viewer) => (await viewer.save()).plugin")
+        name = plugin.rpartition(" ")[2].lower()
+        await viewer.screenshot(path=folder / f"{name}.png")
+    await page.close()
+    for name, size, scheme in (("dashboard-light", SCREEN, "light"), ("phone", PHONE, "dark")):
+        page = await open_page(browser, address, size, scheme)
+        await page.screenshot(path=folder / f"{name}.png")
+        await page.close()
+
+
+class Recorder:
+    """Takes frames at a steady pace."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.frames: list[bytes] = []
+        self.times: list[float] = []
+        self.stopping = asyncio.Event()
+
+    async def record(self) -> None:
+        """Take frames until `stopping` is set."""
+        while not self.stopping.is_set():
+            due = time.monotonic() + FRAME
+            self.times.append(time.monotonic())
+            self.frames.append(await self.page.screenshot())
+            await asyncio.sleep(due - time.monotonic())
+        self.times.append(time.monotonic())
+
+    def save(self, path: Path) -> None:
+        """Save as a GIF: one palette, and of each frame only what is new."""
+        pictures = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in self.frames]
+        palette = common_palette(pictures)
+        first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+        durations = [
+            round((after - before) * 100) * 10
+            for before, after in zip(self.times, self.times[1:], strict=False)
+        ]
+        first.save(path, save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
+
+
+def common_palette(pictures: list[Image.Image]) -> Image.Image:
+    """A picture with the palette of the most frequent colours, as different ones as a dashboard's."""
+    counts: Counter[tuple[int, ...]] = Counter()
+    for picture in pictures:
+        counts.update({colour: count for count, colour in picture.getcolors(1 << 24)})
+    chosen: list[tuple[int, ...]] = []
+    for colour, _ in counts.most_common():
+        if all(sum(abs(a - b) for a, b in zip(colour, other, strict=True)) >= NEARNESS for other in chosen):
+            chosen.append(colour)
+        if len(chosen) == COLOURS:
+            break
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for colour in chosen for channel in colour])
+    return palette
+
+
+class User:
+    """Someone at the dashboard who moves the mouse, clicks and types at a human pace."""
+
+    def __init__(self, page: Page):
+        self.page = page
+
+    async def click(self, target: Locator) -> None:
+        await target.scroll_into_view_if_needed()
+        box = await target.bounding_box()
+        await self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+        await asyncio.sleep(PATIENCE)
+        await target.click()
+        await asyncio.sleep(PATIENCE)
+
+    async def choose(self, menu: Locator, option: str) -> None:
+        await self.click(menu)
+        await self.type(option[0])
+        await self.page.keyboard.press("Enter")
+        await asyncio.sleep(PATIENCE)
+
+    async def type(self, text: str) -> None:
+        for key in text:
+            await self.page.keyboard.press(key)
+            await asyncio.sleep(PATIENCE / 3)
+
+
+async def group_and_filter(page: Page) -> None:
+    """In the datagrid: one row a location, not a meter; a row for their total; only some of the locations."""
+    user = User(page)
+    viewer = page.locator("perspective-viewer").first
+    await user.click(viewer.locator(".psp-tab-settings"))
+    await user.click(viewer.locator("#group_by .row_close").nth(1))
+    await user.choose(viewer.locator("#group_rollup_mode_selector"), "Rollup")
+    await user.click(viewer.locator("#filter input"))
+    await user.type("loc")
+    await asyncio.sleep(PATIENCE)
+    await page.keyboard.press("Enter")
+    await user.choose(viewer.locator("#filter select"), "begins with")
+    await user.click(viewer.locator("#filter input.string-filter"))
+    await user.type("S")
+    await user.click(viewer.locator("#settings_close_button"))
+    saved = await viewer.evaluate("(viewer) => viewer.save()")
+    wanted = (["location"], "rollup", [["location", "begins with", "S"]])
+    assert (saved["group_by"], saved["group_rollup_mode"], saved["filter"]) == wanted, saved
+
+
+async def record(browser: Browser, address: str, path: Path) -> None:
+    page = await open_page(browser, address, RECORDED, "dark")
+    await page.evaluate(POINTER)
+    await page.mouse.move(RECORDED["width"] * 0.45, RECORDED["height"] * 0.5)
+    recorder = Recorder(page)
+    recording = asyncio.create_task(recorder.record())
+    await asyncio.sleep(HEAD)
+    await group_and_filter(page)
+    await asyncio.sleep(TAIL)
+    recorder.stopping.set()
+    await recording
+    recorder.save(path)
+    await page.close()
+    print(f"{path.name}: {len(recorder.frames)} frames in {recorder.times[-1] - recorder.times[0]:.1f} s")
+
+
+async def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    chromium = shutil.which("chromium")
+    if not chromium:
+        raise SystemExit("imgs/dashboard.py: there is no Chromium; install it (apt install chromium)")
+    with dashboard() as address:
+        async with async_playwright() as playwright:
+            flags = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
+            browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
+            await take_stills(browser, address, folder)
+            await record(browser, address, folder / "dashboard.gif")
+            await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
