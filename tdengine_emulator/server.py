@@ -18,19 +18,19 @@ import tornado.websocket
 from tdengine_emulator import wire
 from tdengine_emulator.sql import (
     Insert,
-    Parameter,
-    Statement,
     beyond_understanding,
     execute,
     not_understood,
+    prepared_insert,
 )
-from tdengine_emulator.store import (
-    PRECISIONS,
-    VERSION,
-    Located,
-    Result,
-    Store,
+from tdengine_emulator.store import MISSING, VERSION, Located, Result, Store
+from tdengine_emulator.values import (
+    DECIMALS,
+    TYPES,
+    Column,
     TaosError,
+    Type,
+    as_json_tag,
     converted,
     too_long,
 )
@@ -41,7 +41,6 @@ LOGIN_TOKEN = "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"
 ROWS_PER_BLOCK = 3072
 MAX_MESSAGE = 100 * 1024 * 1024
 ADAPTER_ERROR = 0xFFFF
-TABLE_MISSING = 0x2603
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
 
 logging.getLogger("tornado.general").setLevel(logging.ERROR)
@@ -87,7 +86,7 @@ class Prepared:
     def insert(self) -> Insert:
         """The statement's INSERT; it goes on to mean the columns that its table has now."""
         try:
-            insert = Statement(self.store, self.text, self.database).prepared_insert()
+            insert = prepared_insert(self.store, self.text, self.database)
             with suppress(TaosError):
                 located = insert.locate(self.store)
                 insert.column_names = [column.name for column in located.columns]
@@ -106,16 +105,16 @@ class Prepared:
         try:
             located = insert.locate(self.store)
         except TaosError as error:
-            code = 0x022B if error.code == TABLE_MISSING else error.code
+            code = 0x022B if error.code == MISSING[0] else error.code
             raise TaosError(code, error.message.partition(":")[0]) from None
-        precision = PRECISIONS[located.database.precision][0]
-        fields = [] if insert.table.name else [bound_field("tbname", wire.TYPES["VARCHAR"], 271, 4)]
+        precision = located.table.database.number
+        fields = [] if insert.table.name else [bound_field("tbname", TYPES["VARCHAR"], 271, 4)]
         for kind, columns, values in ((2, located.tags, insert.tags), (1, located.columns, insert.rows[0])):
             for column, value in zip(columns, values, strict=False):
-                if isinstance(value, Parameter):
-                    field = column.field()
-                    of_time = precision if column.type == "TIMESTAMP" else 0
-                    fields.append(bound_field(column.name, field.type, field.block_bytes, kind, of_time))
+                if value is None:
+                    of_time = precision if column.type.name == "TIMESTAMP" else 0
+                    size = column.type.size if column.precision else column.block_bytes
+                    fields.append(bound_field(column.name, column.type, size, kind, of_time))
         return fields
 
     def bind(self, tables: list[wire.BoundTable]) -> None:
@@ -126,7 +125,7 @@ class Prepared:
             try:
                 check(self.insert.locate(self.store, table.name or ""), table)
             except TaosError as error:
-                if error.code != TABLE_MISSING:  # a table that is gone shows when it comes to execute
+                if error.code != MISSING[0]:  # a table that is gone shows when it comes to execute
                     self.failure = error
                     raise
         self.bound += tables
@@ -134,8 +133,9 @@ class Prepared:
     def bind_rows(self, columns: list[wire.Values]) -> None:
         """Version 1: rows for the table, with the tags, that were set before."""
         located = self.insert.locate(self.store, self.table)
+        per_second = located.table.database.per_second
         tags = [
-            (wire.TYPES[tag.type], [converted(value, tag, located.database.per_second)])
+            (tag.type, [converted(value, tag, per_second)])
             for tag, value in zip(located.tags, self.tags, strict=False)
         ]
         self.bind([wire.BoundTable(self.table, tags, columns)])
@@ -165,7 +165,7 @@ class Prepared:
         return self.store.upsert(self.insert.locate(self.store, table.name or ""), tags, columns)
 
 
-def bound_field(name: str, type_: wire.Type, size: int, kind: int, precision: int = 0) -> dict[str, Any]:
+def bound_field(name: str, type_: Type, size: int, kind: int, precision: int = 0) -> dict[str, Any]:
     about = {"name": name, "field_type": type_.number, "precision": precision, "scale": 0}
     return about | {"bytes": size, "bind_type": kind}
 
@@ -178,19 +178,21 @@ def check(located: Located, table: wire.BoundTable) -> None:
     if not rows:
         raise TaosError(0x0236, "bind number out of range or not match")
     for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
-        is_json = tag.type == "JSON" and type_.name == "VARCHAR"
-        if not (is_json or wire.TYPES[tag.type] == type_) or len(values) != 1:
+        is_json = tag.type.name == "JSON" and type_.name in ("JSON", "VARCHAR")
+        if not (is_json or tag.type == type_) or len(values) != 1:
             raise TaosError(0x0200, "column type mis-match with buffer type")
         if too_long(values[0], tag):
-            if tag.type == "VARCHAR":
+            if tag.type.name == "VARCHAR":
                 raise TaosError(0x0200, "tag length is too big")
             raise TaosError(0x2653, "Value too long for column/tag")
+        if is_json:
+            values[0] = as_json_tag(values[0])
     for column, (type_, values) in zip(located.columns, table.columns, strict=True):
         if len(values) != rows:
             raise TaosError(0x0200, "row number in each bind param should be the same")
-        if wire.TYPES[column.type] != type_:
+        if column.type != type_:
             raise TaosError(0x0200, "column type mis-match with buffer type")
-        if type_ in wire.DECIMALS:
+        if type_ in DECIMALS:
             raise not_understood("a bound DECIMAL")
         if not type_.code and any(too_long(value, column) for value in values):
             raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
@@ -488,12 +490,12 @@ class Sql(RestHandler):
         return {"code": 0, "column_meta": meta, "data": rows, "rows": len(rows)}
 
 
-def type_name(column: wire.Field) -> str:
-    is_decimal = column.type in wire.DECIMALS
+def type_name(column: Column) -> str:
+    is_decimal = column.type in DECIMALS
     return f"DECIMAL({column.precision},{column.scale})" if is_decimal else column.type.name
 
 
-def as_json(value: Any, type_: wire.Type, precision: int) -> Any:
+def as_json(value: Any, type_: Type, precision: int) -> Any:
     """A value as taosAdapter's REST writes it: ISO times, FLOAT in the fewest digits."""
     if value is None:
         return None

@@ -1,68 +1,100 @@
 """TDengine's SQL, as much of it as the demo and its tests use: a statement's text in, its Result out.
 
-A recursive-descent parser that writes SQLite's SQL while it reads TDengine's, and leaves all else to the
-Store. sqlglot was tried first: of the statements here it reads SELECT and DELETE, without durations (12h) and
-PARTITION BY.
+sql.lark is the grammar. What it reads, Statement writes as SQLite's SQL, and leaves all else to the Store.
 """
 
 import re
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from tdengine_emulator import store as storage
-from tdengine_emulator.store import VERSION, Column, Relation, Result, Store, TableName, TaosError, quote
-from tdengine_emulator.wire import DECIMALS, TYPES, Field, Type
+from lark import Lark, Token, Transformer, Tree, UnexpectedInput, UnexpectedToken, v_args
+from lark.visitors import Interpreter
+
+from tdengine_emulator import values
+from tdengine_emulator.store import (
+    MISSING,
+    VERSION,
+    Located,
+    Relation,
+    Result,
+    Store,
+    TableName,
+    quote,
+    quote_text,
+)
+from tdengine_emulator.values import DECIMALS, TYPES, Column, TaosError
 
 MAX_LENGTH = 1024 * 1024
-MAX_TOKENS_BUT_IN_INSERT = 10_000
-TOKEN = re.compile(
-    r"""\s*(?: (?P<duration>\d+[abdhmnsuwy]\b)
-    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)
-    | (?P<string>'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")
-    | (?P<quoted>`[^`]+`) | (?P<unterminated>['"`].*)
-    | (?P<word>[a-z_]\w*)
-    | (?P<mark><=|>=|<>|!=|\S) | (?P<end>$))""",
-    re.VERBOSE | re.IGNORECASE | re.DOTALL | re.ASCII,
-)
+MAX_LENGTH_BUT_OF_INSERT = 20_000
 ESCAPED = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
-ESCAPES = {"n": "\n", "t": "\t", "r": "\r"} | {kept: f"\\{kept}" for kept in "x%_"}
-RESERVED_WORDS = """
-    add all alter and as asc bigint binary blob bool by cache case cast column comment composite count
-    create database databases decimal delete desc describe distinct double drop end every exists fill
-    first float from full geometry group having host if in index inner insert int interval into is join
-    json keep key last last_row left like limit modify nchar not offset on or order outer partition port
-    precision primary query rename right select session set show slimit smallint soffset stable stables
-    start state stream table tables tag tags then timestamp tinyint topic union unsigned use user using
-    value values varbinary varchar view when where window with
-"""
-RESERVED = frozenset(RESERVED_WORDS.split())
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "x": "\\x", "%": "\\%", "_": "\\_"}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 UNITS_A_SECOND = {"a": 1_000, "u": 1_000_000, "b": 1_000_000_000}
-FIXED_LENGTHS = {"JSON": 4095, "BLOB": storage.BLOB_LENGTH}
-AGGREGATES = {"count", "avg", "min", "max", "sum", "last", "last_row", "first"}
 PICKS = {"last": "DESC", "last_row": "DESC", "first": "ASC"}
+AGGREGATES = ("count", "avg", "min", "max", "sum")
 UNDERSTOOD = (
-    "CREATE, DROP and USE DATABASE, CREATE, DROP, ALTER and DESCRIBE TABLE, SHOW, INSERT, "
-    "DELETE, and SELECT with WHERE, PARTITION BY, GROUP BY, ORDER BY and LIMIT, COUNT, AVG, MIN, MAX, SUM, "
-    "LAST, LAST_ROW, FIRST, CAST and NOW"
+    "CREATE, DROP and USE DATABASE, CREATE, DROP, ALTER and DESCRIBE TABLE, SHOW, INSERT, DELETE, and SELECT "
+    "with WHERE, PARTITION BY, GROUP BY, ORDER BY and LIMIT, COUNT, AVG, MIN, MAX, SUM, LAST, LAST_ROW, "
+    "FIRST, CAST and NOW"
 )
-BOOL, BIGINT, DOUBLE, VARCHAR, TIMESTAMP, VARBINARY = (
-    TYPES[name] for name in ("BOOL", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP", "VARBINARY")
-)
-Item = TypeVar("Item")
+
+
+def nameless(type_name: str, length: int = 0) -> Column:
+    """A column of the type, as what an expression gives."""
+    return Column("", TYPES[type_name], length or TYPES[type_name].size)
+
+
+BOOL, BIGINT, DOUBLE, TIMESTAMP = map(nameless, ("BOOL", "BIGINT", "DOUBLE", "TIMESTAMP"))
+
+
+class Term(NamedTuple):
+    """A piece of SQLite's SQL; what it is in TDengine, named if it is a column; a literal's value."""
+
+    text: str
+    kind: Column = BOOL
+    value: Any = None
+    exact: str = ""  # what gives the value unchanged, where `text` is fit only to calculate with
+
+
+@dataclass
+class Insert:
+    """One table's part of an INSERT: the table (no name: a parameter), the supertable, the values.
+
+    A parameter among the values is None.
+    """
+
+    table: TableName
+    supertable: TableName | None
+    tag_names: list[str] | None
+    tags: list[Term | None]
+    column_names: list[str] | None
+    rows: list[list[Term | None]]
+
+    def locate(self, store: Store, name: str = "") -> Located:
+        """Where it writes; the name is the table's where its own is a parameter."""
+        table = self.table._replace(name=self.table.name or name)
+        return store.locate(table, self.supertable, self.tag_names, self.column_names)
 
 
 def execute(store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()) -> Result:
     """Do what a statement says, in the database that its connection uses; raises TaosError."""
     with beyond_understanding():
-        return Statement(store, text, database, parameters).run()
+        return Statement(store, text, database, parameters).visit(parsed(text)) or Result()
+
+
+def prepared_insert(store: Store, text: str, database: str | None) -> Insert:
+    """The statement as an INSERT into one table, with parameters among its values; raises ValueError."""
+    tree = parsed(text)
+    if tree.data != "insert" or len(tree.children) != 1:
+        raise ValueError("no INSERT into one table")
+    return Statement(store, text, database).visit(tree.children[0])
 
 
 @contextmanager
@@ -75,584 +107,400 @@ def beyond_understanding() -> Iterator[None]:
 
 
 def not_understood(detail: str) -> TaosError:
-    return TaosError(
-        0x2600, f"{detail} (the emulator {VERSION} is not TDengine; it understands {UNDERSTOOD})"
-    )
+    suffix = f"(the emulator {VERSION} is not TDengine; it understands {UNDERSTOOD})"
+    return TaosError(0x2600, f"{detail} {suffix}")
 
 
-class Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-    end: int
+def parsed(text: str) -> Tree:
+    """The statement's tree, by the grammar's rules; raises TaosError."""
+    if len(text) > MAX_LENGTH:
+        raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
+    if len(text) > MAX_LENGTH_BUT_OF_INSERT and text.lstrip()[:6].lower() != "insert":
+        raise not_understood("statement too long")
+    try:
+        return PARSER.parse(text)
+    except UnexpectedInput as error:
+        if isinstance(error, UnexpectedToken) and error.token.type == "$END" and text.strip():
+            raise TaosError(0x2601, "Incomplete SQL statement") from None
+        rest = text[error.pos_in_stream or 0 :].lower()
+        if len(rest.strip()) == len(text.strip()):
+            raise TaosError(0x2600, f'syntax error near "{rest.strip()}"') from None
+        raise not_understood(f'syntax error near "{rest}"') from None
 
 
-class Term(NamedTuple):
-    """A piece of SQLite's SQL; its type and length in TDengine; a literal's value, a column's name."""
+@v_args(inline=True)
+class Parts(Transformer):
+    """Names, types and what is made of them: the rules that mean the same wherever they stand."""
 
-    text: str
-    type: Type = BOOL
-    length: int = 1
-    value: Any = None
-    column: str = ""
-    exact: str = ""  # what to give for it as a result, where that is not the text to calculate with
-    precision: int = 0
-    scale: int = 0
+    def quietly(self) -> bool:
+        return True
 
-    @property
-    def result(self) -> str:
-        return self.exact or self.text
+    key = quietly
 
-    def field(self, name: str) -> Field:
-        return Field(name, self.type, self.length, self.precision, self.scale)
+    def name(self, token: Token) -> str:
+        return token.update("NAME", token[1:-1] if token.type == "QUOTED" else token.lower())
+
+    def names(self, *names: Any) -> list[Any]:
+        return list(names)
+
+    columns = names
+
+    def table(self, first: str, second: str | None) -> TableName:
+        return TableName(second, first) if second else TableName(first, None)
+
+    def option(self, word: Token, value: Token) -> tuple[str, str]:
+        return word.lower(), value.strip("'\"")
+
+    def type(self, word: Token, unsigned: Token | None, *numbers: Token | None) -> Column:
+        """A nameless column of the type: its length counts bytes, for NCHAR characters."""
+        name = {"BINARY": "VARCHAR", "INTEGER": "INT"}.get(word.upper(), word.upper())
+        name += " UNSIGNED" if unsigned else ""
+        size, scale = (int(number or 0) for number in numbers)
+        if name == "DECIMAL" and size:
+            if not scale <= size <= 38:
+                written = ",".join(filter(None, numbers))
+                raise TaosError(
+                    0x2602, f"Invalid column type DECIMAL({written}) , invalid precision or scale"
+                )
+            return nameless(name if size > 18 else "DECIMAL64")._replace(precision=size, scale=scale)
+        if name not in TYPES or "DECIMAL" in name or not (TYPES[name].size or size):
+            raise UnexpectedToken(word, ())
+        return nameless(name, TYPES[name].size or size)
+
+    def defined(self, name: str, column: Column, is_key: bool | None) -> Column:
+        return column._replace(name=name, is_key=bool(is_key))
 
 
-class Parameter:
-    """A question mark among an INSERT's values."""
+PARSER = Lark(
+    Path(__file__).with_name("sql.lark").read_text(),
+    parser="lalr",
+    lexer="basic",
+    propagate_positions=True,
+    transformer=Parts(),
+)
 
 
-@dataclass
-class Insert:
-    """One table's part of an INSERT: the table (no name: a parameter), the supertable, the values."""
+@v_args(inline=True)
+class Statement(Interpreter):
+    """Its methods are named for the grammar's rules."""
 
-    table: TableName
-    supertable: TableName | None = None
-    tag_names: list[str] | None = None
-    tags: list[Any] = field(default_factory=list)
-    column_names: list[str] | None = None
-    rows: list[list[Any]] = field(default_factory=list)
-
-    def locate(self, store: Store, name: str = "") -> storage.Located:
-        """Where it writes; the name is the table's where its own is a parameter."""
-        table = self.table._replace(name=self.table.name or name)
-        return store.locate(table, self.supertable, self.tag_names, self.column_names)
-
-
-class Statement:
     def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
         self.store, self.text, self.database, self.parameters = store, text, database, parameters
         self.nanoseconds = time.time_ns()
-        if len(text) > MAX_LENGTH:
-            raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
-        self.tokens: list[Token] = []
-        position = 0
-        while not self.tokens or self.tokens[-1].kind != "end":
-            match = TOKEN.match(text, position)
-            assert match is not None
-            kind, position = match.lastgroup or "", match.end()
-            self.tokens.append(Token(kind, match[kind], *match.span(kind)))
-        self.at = 0
         # What a SELECT reads, and what was met in it so far:
-        self.relation: Relation | None = None
+        self.relation = Relation("", {}, [])
+        self.condition: Tree | None = None
+        self.groups: list[Tree] = []
         self.per_second = 1000
         self.alias = "o"
         self.called: set[str] = set()
         self.used: set[str] = set()
-        self.where_at = self.groups_at = 0
-        self.takes_parameters = False
         self.in_aggregate = self.has_bare_column = self.bare_means_last_row = False
 
-    def run(self) -> Result:
-        verb = self.tokens[0].text.lower()
-        do = getattr(self, f"run_{verb}", None) if self.tokens[0].kind == "word" else None
-        if do is None:
-            raise TaosError(0x2600, f'syntax error near "{self.text.strip().lower()}"')
-        if len(self.tokens) > MAX_TOKENS_BUT_IN_INSERT and verb != "insert":
-            raise not_understood("statement too long")
-        self.at = 1
-        return do()
-
-    def prepared_insert(self) -> Insert:
-        """The statement as an INSERT into one table, with parameters among its values."""
-        self.at, self.takes_parameters = 1, True
-        (insert,) = self.inserts()
-        return insert
-
-    # Words
-
-    def problem(self) -> TaosError:
-        if self.tokens[self.at].kind == "end":
-            return TaosError(0x2601, "Incomplete SQL statement")
-        return not_understood(f'syntax error near "{self.text[self.tokens[self.at].start :].lower()}"')
-
-    def next_is(self, words: str) -> bool:
-        expected = words.split()
-        upcoming = self.tokens[self.at : self.at + len(expected)]
-        return [token.text.lower() for token in upcoming if token.kind in ("word", "mark")] == expected
-
-    def accept(self, words: str) -> bool:
-        found = self.next_is(words)
-        self.at += len(words.split()) if found else 0
-        return found
-
-    def expect(self, words: str) -> None:
-        if not self.accept(words):
-            raise self.problem()
-
-    def take(self, *kinds: str) -> str:
-        if self.tokens[self.at].kind not in kinds:
-            raise self.problem()
-        self.at += 1
-        return self.tokens[self.at - 1].text
-
-    def name(self) -> str:
-        kind, text, *_ = self.tokens[self.at]
-        if kind == "word" and text.lower() in RESERVED:
-            raise self.problem()
-        self.take("word", "quoted")
-        return text[1:-1] if kind == "quoted" else text.lower()
-
-    def word(self) -> str:
-        return self.take("word").lower()
-
-    def integer(self) -> int:
-        if not self.tokens[self.at].text.isdigit():
-            raise self.problem()
-        return int(self.take("number"))
-
-    def string(self) -> str:
-        def unescaped(found: re.Match[str]) -> str:
-            return ESCAPES.get(found[1], found[1]) if found[1] else found[0][0]
-
-        return ESCAPED.sub(unescaped, self.take("string")[1:-1])
-
-    def listed(self, item: Callable[[], Item]) -> list[Item]:
-        items = [item()]
-        while self.accept(","):
-            items.append(item())
-        return items
-
-    def in_brackets(self, item: Callable[[], Item]) -> list[Item]:
-        self.expect("(")
-        items = self.listed(item)
-        self.expect(")")
-        return items
-
-    def names(self) -> list[str] | None:
-        return self.in_brackets(self.name) if self.next_is("(") else None
-
-    def table(self) -> TableName:
-        first = self.name()
-        return TableName(self.name(), first) if self.accept(".") else TableName(first, self.database)
-
-    def end(self) -> None:
-        self.accept(";")
-        if self.tokens[self.at].kind != "end":
-            raise self.problem()
+    def full(self, name: TableName) -> TableName:
+        return name if name.database else name._replace(database=self.database)
 
     # Databases and tables
 
-    def run_create(self) -> Result:
-        if self.accept("database"):
-            quietly, name, options = self.accept("if not exists"), self.name(), {}
-            while self.tokens[self.at].kind == "word":
-                option = self.word()
-                is_text = self.tokens[self.at].kind == "string"
-                options[option] = self.string() if is_text else self.take("number", "duration")
-            self.end()
-            self.store.create_database(name, options.get("precision", "ms"), quietly)
-            return Result()
-        if not self.accept("stable"):
-            self.expect("table")
-        quietly, table = self.accept("if not exists"), self.table()
-        if self.accept("using"):
-            insert = self.using(table)
-            self.end()
-            located = insert.locate(self.store)
-            self.store.create_subtable(located, self.tags(insert, located), quietly)
-            return Result()
-        columns = self.in_brackets(self.column)
-        tags = self.in_brackets(self.column) if self.accept("tags") else []
-        self.end()
-        self.store.create_table(table, columns, tags, quietly)
-        return Result()
+    def create_database(self, quietly: bool | None, name: str, *options: tuple[str, str]) -> None:
+        self.store.create_database(name, dict(options).get("precision", "ms"), bool(quietly))
 
-    def column(self) -> Column:
-        column = self.type(self.name())
-        return column._replace(is_key=self.accept("primary key") or self.accept("composite key"))
+    def drop_database(self, quietly: bool | None, name: str) -> None:
+        self.store.drop_database(name, bool(quietly))
 
-    def type(self, column: str = "") -> Column:
-        """A column of the type that comes next: its length counts bytes, for NCHAR characters."""
-        name = self.word().upper()
-        name = {"BINARY": "VARCHAR", "INTEGER": "INT"}.get(name, name)
-        name += " UNSIGNED" if self.accept("unsigned") else ""
-        sizes = self.in_brackets(self.integer) if self.next_is("(") else []
-        if name == "DECIMAL" and sizes:
-            precision, scale = (*sizes, 0)[:2]
-            if not scale <= precision <= 38 or not precision:
-                written = ",".join(map(str, sizes))
-                raise TaosError(
-                    0x2602, f"Invalid column type DECIMAL({written}) , invalid precision or scale"
-                )
-            type_ = TYPES[name if precision > 18 else "DECIMAL64"]
-            return Column(column, type_.name, type_.size, False, precision, scale)
-        if name not in TYPES or name == "DECIMAL":
-            raise self.problem()
-        length = TYPES[name].size or FIXED_LENGTHS.get(name) or (sizes[0] if sizes else 0)
-        if not length:
-            raise self.problem()
-        return Column(column, name, length)
+    def use(self, name: str) -> Result:
+        return Result(use=self.store.database(name).name)
 
-    def run_drop(self) -> Result:
-        if self.accept("database"):
-            quietly, name = self.accept("if exists"), self.name()
-            self.end()
-            self.store.drop_database(name, quietly)
-            return Result()
-        only_supertable = self.accept("stable")
-        if not only_supertable:
-            self.expect("table")
-        tables = self.listed(lambda: (self.accept("if exists"), self.table()))
-        self.end()
-        for quietly, table in tables:
-            self.store.drop_table(table, quietly, only_supertable)
-        return Result()
+    def create_table(
+        self, quietly: bool | None, name: TableName, columns: list[Column], tags: list[Column] | None
+    ) -> None:
+        if not self.is_there(self.full(name), quietly):
+            self.store.create_table(self.full(name), columns, tags or [])
 
-    def run_use(self) -> Result:
-        name = self.name()
-        self.end()
-        self.store.database(name)
-        return Result(use=name)
+    def create_subtable(self, quietly: bool | None, name: TableName, using: Tree) -> None:
+        insert = Insert(self.full(name), *self.visit(using), None, [])
+        located = insert.locate(self.store)
+        if not self.is_there(insert.table, quietly):
+            with self.store.transaction():
+                self.store.upsert(located, self.converted(insert.tags, located.tags, located), [])
 
-    def run_describe(self) -> Result:
-        table = self.table()
-        self.end()
-        return self.store.describe(table)
+    def is_there(self, name: TableName, quietly: bool | None) -> bool:
+        """Whether there is a table of this name; TaosError where there may not be."""
+        is_taken = self.store.is_taken(name)
+        if is_taken and not quietly:
+            if self.store.table(name).subtable is None:
+                raise TaosError(0x0360, "STable already exists")
+            raise TaosError(0x0603, "Table already exists")
+        return is_taken
 
-    run_desc = run_describe
+    def drop_tables(self, *parts: Any) -> None:
+        only_supertable = isinstance(parts[0], Token)
+        for quietly, short in (tree.children for tree in parts[only_supertable:]):
+            name = self.full(short)
+            is_taken = self.store.is_taken(name)
+            if is_taken and not (only_supertable and self.store.table(name).subtable is not None):
+                self.store.drop_table(name)
+            elif self.store.database(name.database) and not quietly:
+                raise TaosError(*((0x0362, "STable not exist") if only_supertable else MISSING))
 
-    def run_show(self) -> Result:
-        what, database = self.word(), self.database
-        if self.accept("."):
-            what, database = self.word(), what
-        elif self.accept("from"):
-            database = self.name()
-        self.end()
+    def alter_table(self, name: TableName, change: Tree) -> None:
+        action, kind, column, *new_name = change.children
+        if (action.lower() == "rename") != bool(new_name):
+            raise not_understood(f"syntax error behind {action} {kind}")
+        column = BOOL._replace(name=column) if isinstance(column, str) else column
+        is_tag = kind.lower() == "tag"
+        self.store.alter_table(self.full(name), action.lower(), is_tag, column, "".join(new_name))
+
+    def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
+        table = self.store.table(self.full(name))
+        if table.subtable is None or tag not in [known.name for known in table.tags]:
+            raise TaosError(0x2649, f"Invalid tag name: {tag}")
+        located = self.store.locate(
+            TableName("", None), TableName(table.name, table.database.name), [tag], []
+        )
+        self.store.set_tag(
+            table, located.tags[0], *self.converted([self.visit(value)], located.tags, located)
+        )
+
+    def describe(self, name: TableName) -> Result:
+        return self.store.describe(self.full(name))
+
+    def show(self, *words: Any) -> Result:
+        *path, last = words
+        what, database = path[-1].lower(), last or (path[0].strip("`") if path[1:] else self.database)
         if what not in ("databases", "stables", "tables"):
             raise not_understood(f"unknown SHOW {what}")
-        return self.store.show(what, database)
-
-    def run_alter(self) -> Result:
-        if not self.accept("stable"):
-            self.expect("table")
-        table, action = self.table(), self.word()
-        is_tag = self.accept("tag")
-        if action == "set" and is_tag:
-            tag = self.name()
-            self.expect("=")
-            value = self.value()
-            self.end()
-            self.store.set_tag(table, tag, value)
-            return Result()
-        if action not in ("add", "drop", "modify", "rename"):
-            self.at -= 1
-            raise self.problem()
-        if not is_tag:
-            self.expect("column")
-        column = self.column() if action in ("add", "modify") else Column(self.name(), "", 0)
-        new_name = self.name() if action == "rename" else ""
-        self.end()
-        self.store.alter_table(table, action, is_tag, column, new_name)
-        return Result()
+        heading, where = "name", ""
+        if what != "databases":
+            heading = f"{what[:-1]}_name"
+            where = f" WHERE db_name = {quote_text(self.store.database(database).name)}"
+        relation = self.store.relation(TableName(f"ins_{what}", "information_schema"))
+        rows = self.store.rows(f"SELECT {heading} FROM {relation.source}{where}")
+        return Result([relation.columns[heading]], rows)
 
     # Writing
 
-    def run_insert(self) -> Result:
-        inserts = self.inserts()
+    def insert(self, *parts: Tree) -> Result:
+        inserts = [self.visit(part) for part in parts]
         with self.store.transaction():
-            return Result(affected=sum(self.insert(insert) for insert in inserts))
+            return Result(affected=sum(self.write(insert) for insert in inserts))
 
-    def insert(self, insert: Insert) -> int:
+    def part(self, name: Any, before: Any, using: Tree | None, after: Any, *rows: Tree) -> Insert:
+        """One table's part of an INSERT; a table that is a parameter has no name."""
+        table = self.full(name) if isinstance(name, TableName) else TableName("", self.database)
+        if table.database:
+            self.per_second = self.store.database(table.database).per_second
+        supertable = self.visit(using) if using else (None, None, [])
+        return Insert(table, *supertable, after or before, [self.visit(row) for row in rows])
+
+    def using(self, name: TableName, names: list[str] | None, row: Tree) -> tuple[Any, ...]:
+        return self.full(name), names, self.visit(row)
+
+    def row(self, *terms: Tree) -> list[Term | None]:
+        return [None if term.data == "parameter" else self.visit(term) for term in terms]
+
+    def write(self, insert: Insert) -> int:
         located = insert.locate(self.store)
         if any(len(row) != len(located.columns) for row in insert.rows):
             raise TaosError(0x0216, "syntax error near ')' (, expected)")
-        columns = converted(zip(*insert.rows, strict=True), located.columns, located)
-        if None in columns[0]:
-            raise TaosError(0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
-        return self.store.upsert(located, self.tags(insert, located), columns)
-
-    def tags(self, insert: Insert, located: storage.Located) -> list[Any]:
         if len(insert.tags) != len(located.tags):
             raise TaosError(0x0216, "syntax error near ')' (Tags number not matched)")
-        return [tag for (tag,) in converted(zip(insert.tags, strict=True), located.tags, located)]
+        rows = [self.converted(row, located.columns, located) for row in insert.rows]
+        columns = list(zip(*rows, strict=True))
+        if None in columns[0]:
+            raise TaosError(0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
+        return self.store.upsert(located, self.converted(insert.tags, located.tags, located), columns)
 
-    def inserts(self) -> list[Insert]:
-        """The parts of INSERT INTO, one a table; a table that is a parameter has no name."""
-        self.expect("into")
-        inserts: list[Insert] = []
-        while not inserts or self.tokens[self.at].kind in ("word", "quoted"):
-            table = TableName("", self.database) if self.accept("?") else self.table()
-            if database := self.store.databases.get(table.database or ""):
-                self.per_second = database.per_second
-            columns = self.names()
-            insert = self.using(table) if self.accept("using") else Insert(table)
-            insert.column_names = self.names() or columns
-            self.expect("values")
-            while not insert.rows or self.accept(",") or self.next_is("("):
-                insert.rows.append(self.in_brackets(self.value))
-            inserts.append(insert)
-        self.end()
-        return inserts
+    def converted(self, terms: Iterable[Term | None], columns: list[Column], located: Located) -> list[Any]:
+        """The values of what stands among VALUES, TAGS or behind SET TAG, as their columns' types."""
+        found = []
+        for term, column in zip(terms, columns, strict=True):
+            if term is None:
+                raise TaosError(0x0236, "bind number out of range or not match")
+            value = term.value
+            if value is None and term.text != "NULL":
+                ((value,),) = self.store.rows(f"SELECT {term.text}")
+            found.append(values.converted(value, column, located.table.database.per_second))
+        return found
 
-    def using(self, table: TableName) -> Insert:
-        supertable, names = self.table(), self.names()
-        self.expect("tags")
-        return Insert(table, supertable, names, self.in_brackets(self.value))
-
-    def value(self) -> Any:
-        """A constant among VALUES, TAGS or behind SET TAG."""
-        if self.takes_parameters and self.accept("?"):
-            return Parameter()
-        term = self.sum()
-        if term.value is not None or term.text == "NULL":
-            return term.value
-        ((value,),) = self.store.rows(f"SELECT {term.text}")
-        return value
-
-    def run_delete(self) -> Result:
-        self.expect("from")
-        relation = self.read_from()
-        where = self.where()
-        self.end()
+    def delete(self, source: Tree, condition: Tree | None) -> Result:
+        self.relation, self.condition = self.visit(source), condition
+        table, chosen = self.relation.table, self.where()
+        if table is None:
+            raise TaosError(*MISSING)
         if "tbname" in self.used:
             raise TaosError(0x264C, "Invalid tbname pseudo column")
-        if not self.used <= {*relation.tag_names, relation.time}:
+        if not self.used <= {table.columns[0].name, *(tag.name for tag in table.tags)}:
             raise TaosError(0x2655, "The DELETE statement must only have a definite time window range")
-        return Result(affected=self.store.delete(relation, where))
+        return Result(affected=self.store.delete(table, chosen))
 
     # Reading
 
-    def run_select(self) -> Result:
-        fields, text, precision = self.select()
-        self.end()
-        return Result(fields, self.store.rows(text), precision=precision)
+    def select(self, *parts: Any) -> Result:
+        fields, text = self.selected(*parts)
+        database = self.relation.database
+        return Result(fields, self.store.rows(text), precision=database.number if database else 0)
 
-    def select(self) -> tuple[list[Field], str, int]:
-        """A SELECT's fields, SQLite's SQL for it and the precision of its times.
-
-        FROM, WHERE and GROUP BY are read before the select list, since they say what its names mean.
-        """
-        distinct, items_at, depth = self.accept("distinct"), self.at, 0
-        while self.tokens[self.at].kind != "end" and (depth or not self.next_is("from")):
-            depth += {"(": 1, ")": -1}.get(self.tokens[self.at].text, 0)
-            self.at += 1
-        from_at, relation = self.at, Relation("", {}, [])
-        where, groups, is_partition = "", [], False
-        if self.accept("from"):
-            relation, where = self.read_from(), self.where()
-            is_partition, groups = self.next_is("partition by"), self.groups()
-        after = self.at
-        items = self.items(items_at, from_at)
-        only_picks = bool(self.called) and self.called <= PICKS.keys() and not groups
+    def selected(
+        self,
+        distinct: Token | None,
+        items: Tree,
+        source: Tree | None,
+        condition: Tree | None,
+        groups: Tree | None,
+        order: Tree | None,
+        limit: Tree | None,
+    ) -> tuple[list[Column], str]:
+        """A SELECT's fields, and SQLite's SQL for it."""
+        if source:
+            self.relation, self.condition = self.visit(source), condition
+        where, table = self.where(), self.relation.table
+        is_partition = groups is not None and isinstance(groups.children[0], Token)
+        self.groups = groups.children[is_partition:] if groups else []
+        grouped = self.grouped()
+        self.has_bare_column = False
+        chosen = self.items(items)
+        only_picks = bool(self.called) and self.called <= PICKS.keys() and not grouped
         if self.has_bare_column and only_picks:
             self.bare_means_last_row = True
-            items = self.items(items_at, from_at)
-        elif self.has_bare_column and not groups and self.called & {"count", "sum", "avg"}:
+            chosen = self.items(items)
+        elif self.has_bare_column and not grouped and self.called & {"count", "sum", "avg"}:
             raise TaosError(0x260C, "Not a single-group group function")
-        self.at = after
-        order = self.listed(partial(self.sort_key, items)) if self.accept("order by") else []
-        limit = self.limit() if self.accept("limit") else ""
         if is_partition and not self.called:
             raise not_understood("PARTITION BY without an aggregate")
+        names = {name for name, _ in chosen}
+        keys = [self.sort_key(names, *key.children) for key in order.children] if order else []
 
-        selected = ", ".join(f"{term.result} AS {quote(name)}" for name, term in items)
-        text = f"SELECT {'DISTINCT ' if distinct else ''}{selected}"
-        only_tags = distinct and relation.table and self.used <= relation.tag_names
-        source = f"{f'tags_{relation.table.id}' if only_tags else relation.source} AS o{where}"
+        written = ", ".join(f"{term.exact or term.text} AS {quote(name)}" for name, term in chosen)
+        text = f"SELECT {'DISTINCT ' if distinct else ''}{written}"
+        only_tags = distinct and table and self.used <= {"tbname", *(tag.name for tag in table.tags)}
+        read = f"{f'tags_{table.id}' if table and only_tags else self.relation.source} AS o{where}"
         if only_picks:
-            text += f" WHERE EXISTS (SELECT 1 FROM {source})"
-        elif self.relation:
-            text += f" FROM {source}"
+            text += f" WHERE EXISTS (SELECT 1 FROM {read})"
+        elif source:
             if self.called and "count" not in self.called:
-                groups = groups or ["NULL"]  # without a row TDengine gives no row, but for COUNT
-            text += f" GROUP BY {', '.join(groups)}" if groups else ""
-        text += f" ORDER BY {', '.join(order)}" if order else ""
-        precision = storage.PRECISIONS[relation.database.precision][0] if relation.database else 0
-        return [term.field(name) for name, term in items], text + limit, precision
+                grouped = grouped or ["NULL"]  # without a row TDengine gives no row, but for COUNT
+            text += f" FROM {read}" + (f" GROUP BY {', '.join(grouped)}" if grouped else "")
+        text += f" ORDER BY {', '.join(keys)}" if keys else ""
+        text += f" {' '.join(limit.children)}" if limit else ""
+        return [term.kind._replace(name=name) for name, term in chosen], text
 
-    def read_from(self) -> Relation:
-        self.relation = self.subquery() if self.accept("(") else self.store.relation(self.table())
-        self.per_second = self.relation.database.per_second if self.relation.database else 1000
-        if self.tokens[self.at].kind == "word" and self.tokens[self.at].text.lower() not in RESERVED:
-            self.at += 1  # an alias, which only one table does not need
-        return self.relation
-
-    def subquery(self) -> Relation:
-        """A SELECT in brackets, as what another one reads."""
-        self.expect("select")
-        inner = Statement(self.store, self.text, self.database, self.parameters)
-        inner.at = self.at
-        fields, text, _ = inner.select()
-        self.at = inner.at
-        self.expect(")")
-        columns = {column.name: column for column in fields}
-        database = inner.relation.database if inner.relation else None
-        return Relation(f"({text})", columns, list(columns), database)
+    def source(self, read: TableName | Tree, _alias: str | None) -> Relation:
+        """A table, or a SELECT in brackets; an alias is not needed where there is but one."""
+        if isinstance(read, TableName):
+            relation = self.store.relation(self.full(read))
+        else:
+            inner = Statement(self.store, self.text, self.database, self.parameters)
+            fields, text = inner.selected(*read.children)
+            columns = {column.name: column for column in fields}
+            relation = Relation(f"({text})", columns, list(columns), inner.relation.database)
+        self.per_second = relation.database.per_second if relation.database else 1000
+        return relation
 
     def where(self) -> str:
         """The WHERE clause, a subtable's restriction included, about the rows that carry the alias."""
-        self.where_at, conditions = self.at, []
-        if self.relation and self.relation.subtable:
-            conditions.append(f"{self.alias}.{storage.SUBTABLE} = {self.relation.subtable}")
-        if self.accept("where"):
-            conditions.append(self.expression().text)
+        table, conditions = self.relation.table, []
+        if table and table.subtable is not None:
+            conditions.append(f'{self.alias}."#id" = {table.subtable}')
+        if self.condition:
+            conditions.append(self.visit(self.condition).text)
         return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
-    def groups(self) -> list[str]:
-        self.groups_at = self.at
-        is_grouped = self.accept("partition by") or self.accept("group by")
-        groups = [term.text for term in self.listed(self.expression)] if is_grouped else []
-        self.has_bare_column = False
-        return groups
+    def grouped(self) -> list[str]:
+        return [self.visit(tree).text for tree in self.groups]
 
-    def limit(self) -> str:
-        count, offset = self.integer(), 0
-        if self.accept("offset"):
-            offset = self.integer()
-        elif self.accept(","):
-            count, offset = self.integer(), count
-        return f" LIMIT {count} OFFSET {offset}"
+    def items(self, items: Tree) -> list[tuple[str, Term]]:
+        """The select list's names and terms, * and LAST_ROW(*) written out."""
+        chosen = []
+        for value, *name in (item.children for item in items.children):
+            if isinstance(value, Token):
+                chosen += [(known, self.of_column(known)) for known in self.relation.star]
+                continue
+            (tree,) = value.children
+            call = tree.children[0].lower() if tree.data == "call" and tree.children[1] == "*" else ""
+            if call in PICKS and self.relation.table:
+                picked = [column.name for column in self.relation.table.columns]
+                chosen += [(f"{call}({known})", self.pick(call, known)) for known in picked]
+                continue
+            term = self.visit(tree)
+            written = self.text[value.meta.start_pos : value.meta.end_pos].lower()
+            chosen.append((name[0] or term.kind.name or written, term))
+        return chosen
 
-    def items(self, start: int, end: int) -> list[tuple[str, Term]]:
-        """The select list between two tokens: names and terms."""
-        self.at = start
-        items = [item for items in self.listed(self.item) for item in items]
-        if self.at != end:
-            raise self.problem()
-        return items
+    def sort_key(self, names: set[str], tree: Tree, descending: Token | None) -> str:
+        name = tree.children[-1] if tree.data == "column" else None
+        is_alias = name in names and name not in self.relation.columns
+        key = quote(name) if is_alias else self.visit(tree).text
+        return f"{key} DESC" if descending else key
 
-    def item(self) -> list[tuple[str, Term]]:
-        """One item of the select list, with * and LAST_ROW(*) written out."""
-        star = self.relation.star if self.relation else []
-        start, call = self.at, self.tokens[self.at].text.lower()
-        if self.accept("*"):
-            return [(name, self.column_term(name)) for name in star]
-        if call in PICKS and self.accept(f"{call} ( * )"):
-            tags = self.relation.tag_names if self.relation else ()
-            picked = [name for name in star if name not in tags]
-            return [(f"{call}({name})", self.pick(call, partial(self.column_term, name))) for name in picked]
-        term = self.expression()
-        kind, text, *_ = self.tokens[self.at]
-        if self.accept("as") or kind == "quoted" or (kind == "word" and text.lower() not in RESERVED):
-            return [(self.name(), term)]
-        written = self.text[self.tokens[start].start : self.tokens[self.at - 1].end]
-        return [(term.column or written.lower(), term)]
+    # Expressions
 
-    def sort_key(self, items: list[tuple[str, Term]]) -> str:
-        names, name = [name for name, _ in items], self.tokens[self.at].text.strip("`")
-        if name in names and not (self.relation and name in self.relation.columns):
-            self.at += 1
-            key = str(names.index(name) + 1)
-        else:
-            key = self.expression().text
-        if self.accept("desc"):
-            return f"{key} DESC"
-        self.accept("asc")
-        return key
+    def compound(self, *parts: Tree | Token) -> Term:
+        """Comparisons and what joins them; beside a time texts become times, and beside bytes bytes."""
+        terms = [Term(part) if isinstance(part, Token) else self.visit(part) for part in parts]
+        types = {term.kind.type.name for term in terms}
+        return Term(f"({' '.join(self.beside(types, term) for term in terms)})")
 
-    # Expressions, the loosest binding first
+    def beside(self, types: set[str], term: Term) -> str:
+        if isinstance(term.value, str) and "TIMESTAMP" in types:
+            return str(values.parse_time(term.value, self.per_second))
+        if isinstance(term.value, str) and types & {"VARBINARY", "GEOMETRY", "BLOB"}:
+            return f"X'{values.as_bytes(term.value, BOOL).hex()}'"
+        return term.text
 
-    def expression(self) -> Term:
-        return self.joined("or", partial(self.joined, "and", self.negation))
+    def like(self, *parts: Tree | Token) -> Term:
+        return Term(f"({self.compound(*parts).text[1:-1]} ESCAPE '\\')")
 
-    def joined(self, word: str, operand: Callable[[], Term]) -> Term:
-        term = operand()
-        while self.accept(word):
-            term = Term(f"({term.text} {word} {operand().text})")
-        return term
+    def calculation(self, left: Tree, mark: Token, right: Tree) -> Term:
+        first, second = self.visit(left), self.visit(right)
+        if TIMESTAMP.type in (first.kind.type, second.kind.type):
+            return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
+        return Term(f"(1.0 * {first.text} {mark} {second.text})", DOUBLE)
 
-    def negation(self) -> Term:
-        return Term(f"(NOT {self.negation().text})") if self.accept("not") else self.comparison()
+    def negative(self, tree: Tree) -> Term:
+        term = self.visit(tree)
+        if isinstance(term.value, int | Decimal):
+            return literal(-term.value)
+        return Term(f"(-1.0 * {term.text})", DOUBLE)
 
-    def comparison(self) -> Term:
-        left = self.sum()
-        for words in ("is not null", "is null"):
-            if self.accept(words):
-                return Term(f"({left.text} {words})")
-        for mark in ("=", "<>", "!=", "<=", ">=", "<", ">"):
-            if self.accept(mark):
-                left, right = self.as_times(left, self.sum())
-                return Term(f"({left.text} {mark} {right.text})")
-        negated = "NOT " if self.accept("not") else ""
-        if self.accept("in"):
-            left, *others = self.as_times(left, *self.in_brackets(self.sum))
-            return Term(f"({left.text} {negated}IN ({', '.join(other.text for other in others)}))")
-        if self.accept("like"):
-            return Term(f"({left.text} {negated}LIKE {self.sum().text} ESCAPE '\\')")
-        if self.accept("between"):
-            low = self.sum()
-            self.expect("and")
-            left, low, high = self.as_times(left, low, self.sum())
-            return Term(f"({left.text} {negated}BETWEEN {low.text} AND {high.text})")
-        if negated:
-            raise self.problem()
-        return left
+    def number(self, token: Token) -> Term:
+        return literal(int(token) if token.isdigit() else Decimal(token))
 
-    def as_times(self, *terms: Term) -> list[Term]:
-        """The terms; beside a time, texts become times, and beside bytes bytes."""
-        types = {term.type for term in terms}
-        return [
-            term
-            if not isinstance(term.value, str)
-            else Term(str(storage.parse_time(term.value, self.per_second)), TIMESTAMP, 8)
-            if TIMESTAMP in types
-            else Term(f"X'{storage.as_bytes(term.value, Column('', '', 0)).hex()}'", VARBINARY)
-            if VARBINARY in types
-            else term
-            for term in terms
-        ]
+    def string(self, token: Token) -> Term:
+        def unescaped(found: re.Match[str]) -> str:
+            return ESCAPES.get(found[1], found[1]) if found[1] else found[0][0]
 
-    def sum(self) -> Term:
-        return self.calculation("+-", partial(self.calculation, "*/%", self.factor))
+        return literal(ESCAPED.sub(unescaped, token[1:-1]))
 
-    def calculation(self, marks: str, operand: Callable[[], Term]) -> Term:
-        left = operand()
-        while self.tokens[self.at].kind == "mark" and self.tokens[self.at].text in marks:
-            mark, right = self.take("mark"), operand()
-            if TIMESTAMP in (left.type, right.type):
-                left = Term(f"({left.text} {mark} {right.text})", TIMESTAMP, 8)
-            else:
-                left = Term(f"(1.0 * {left.text} {mark} {right.text})", DOUBLE, 8)
-        return left
+    def constant(self, token: Token) -> Term:
+        return literal({"null": None, "true": True, "false": False}[token.lower()])
 
-    def factor(self) -> Term:
-        kind, text, *_ = self.tokens[self.at]
-        if self.accept("-"):
-            term = self.factor()
-            if isinstance(term.value, int | Decimal):
-                return literal(-term.value)
-            return Term(f"(-1.0 * {term.text})", DOUBLE, 8)
-        if self.accept("("):
-            term = self.expression()
-            self.expect(")")
-            return term._replace(column="")
-        if self.accept("?"):
-            number = sum(token.text == "?" for token in self.tokens[: self.at])
-            if number > len(self.parameters):
-                raise TaosError(0x0236, "bind number out of range or not match")
-            return literal(self.parameters[number - 1])
-        if kind == "string":
-            return literal(self.string())
-        if kind == "number":
-            self.at += 1
-            return literal(int(text) if text.isdigit() else Decimal(text))
-        if kind == "duration":
-            return self.duration()
-        for word, value in (("null", None), ("true", True), ("false", False)):
-            if self.accept(word):
-                return literal(value)
-        if kind == "word" and self.tokens[self.at + 1].text == "(":
-            return self.call()
-        if self.accept("now"):
-            return self.now()
-        name = self.name()
-        return self.column_term(self.name() if self.accept(".") else name)
+    def parameter(self, token: Token) -> Term:
+        before = sum(known.type == "PARAMETER" for known in PARSER.lex(self.text[: token.start_pos]))
+        if before >= len(self.parameters):
+            raise TaosError(0x0236, "bind number out of range or not match")
+        return literal(self.parameters[before])
 
-    def column_term(self, name: str) -> Term:
-        if self.relation is None or name not in self.relation.columns:
+    def duration(self, token: Token) -> Term:
+        count, unit = int(token[:-1]), token[-1].lower()
+        if unit in SECONDS:
+            return Term(str(count * SECONDS[unit] * self.per_second), BIGINT)
+        if unit in UNITS_A_SECOND:
+            return Term(str(count * self.per_second // UNITS_A_SECOND[unit]), BIGINT)
+        raise not_understood(f"unknown unit in {token}")
+
+    def now(self) -> Term:
+        return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP)
+
+    def column(self, _table: str | None, name: str) -> Term:
+        return self.of_column(name)
+
+    def of_column(self, name: str) -> Term:
+        if name not in self.relation.columns:
             raise TaosError(0x2602, f"Invalid column name: {name}")
         if self.bare_means_last_row and self.alias == "o":
-            return self.pick("last_row", partial(self.column_term, name))._replace(column=name)
+            term = self.pick("last_row", name)
+            return term._replace(kind=term.kind._replace(name=name))
         self.used.add(name)
         if self.alias == "o" and not self.in_aggregate:
             self.has_bare_column = True
@@ -660,122 +508,76 @@ class Statement:
         text = exact = f"{self.alias}.{quote(column.name)}"
         if column.type in DECIMALS:
             text = f"CAST({exact} AS REAL)"
-        return Term(text, column.type, column.length, None, name, exact, column.precision, column.scale)
+        return Term(text, column._replace(name=name), None, exact)
 
-    def duration(self) -> Term:
-        text = self.take("duration").lower()
-        count, unit = int(text[:-1]), text[-1]
-        if unit in SECONDS:
-            return Term(str(count * SECONDS[unit] * self.per_second), BIGINT, 8)
-        if unit in UNITS_A_SECOND:
-            return Term(str(count * self.per_second // UNITS_A_SECOND[unit]), BIGINT, 8)
-        raise not_understood(f"unknown unit in {text}")
+    def cast(self, tree: Tree, kind: Column) -> Term:
+        inner = self.visit(tree)
+        if inner.kind.type.holds_bytes:
+            raise TaosError(0x2802, "Invalid parameter data type : cast")
+        if kind.type.holds_bytes or (inner.kind.type in DECIMALS and not kind.type.is_float):
+            raise not_understood(f"CAST from {inner.kind.type.name} to {kind.type.name}")
+        if kind.type.code:
+            return Term(f"CAST({inner.text} AS {'REAL' if kind.type.is_float else 'INTEGER'})", kind)
+        return Term(f"substr(CAST({inner.text} AS TEXT), 1, {kind.length})", kind)
 
-    def now(self) -> Term:
-        return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP, 8)
+    def call(self, word: Token, argument: Tree | Token | None) -> Term:
+        name = word.lower()
+        if name in PICKS and isinstance(argument, Tree):
+            return self.pick(name, argument)
+        if name == "count" and isinstance(argument, Token):
+            self.called.add(name)
+            return Term("COUNT(*)", BIGINT)
+        if name in AGGREGATES and isinstance(argument, Tree):
+            return self.aggregate(name, argument)
+        if name in ("server_version", "database") and argument is None:
+            return literal(VERSION if name == "server_version" else self.database)
+        raise not_understood(f"unknown function {name}")
 
-    def call(self) -> Term:
-        name = self.word()
-        self.expect("(")
-        if name in PICKS:
-            term = self.pick(name, self.expression)
-        elif name in AGGREGATES:
-            term = self.aggregate(name)
-        elif name == "cast":
-            term = self.cast()
-        elif name == "now":
-            term = self.now()
-        elif name == "server_version":
-            term = literal(VERSION)
-        elif name == "database":
-            term = literal(self.database)
-        else:
-            raise not_understood(f"unknown function {name}")
-        self.expect(")")
-        return term
-
-    def cast(self) -> Term:
-        inner = self.expression()
-        self.expect("as")
-        column = self.type()
-        type_, length = TYPES[column.type], column.length
-        is_rounded = inner.type in DECIMALS and type_.code not in ("f", "d")
-        if is_rounded or type_ in DECIMALS or not (type_.code or type_.encoding):
-            raise not_understood(f"CAST from {inner.type.name} to {type_.name}")
-        if not type_.code:
-            return Term(f"substr(CAST({inner.text} AS TEXT), 1, {length})", type_, length)
-        return Term(f"CAST({inner.text} AS {'REAL' if type_.code in 'fd' else 'INTEGER'})", type_, length)
-
-    def aggregate(self, name: str) -> Term:
+    def aggregate(self, name: str, argument: Tree) -> Term:
         self.called.add(name)
-        if name == "count" and self.accept("*"):
-            return Term("COUNT(*)", BIGINT, 8)
         self.in_aggregate = True
-        inner = self.expression()
+        inner = self.visit(argument)
         self.in_aggregate = False
-        text = f"{name.upper()}({inner.text})"
+        text, type_ = f"{name.upper()}({inner.text})", inner.kind.type
         if name == "count":
-            return Term(text, BIGINT, 8)
-        if inner.type == TIMESTAMP or (name in ("avg", "sum") and not inner.type.code):
+            return Term(text, BIGINT)
+        if type_ == TIMESTAMP.type or (name in ("avg", "sum") and not type_.code):
             raise TaosError(0x2802, f"Invalid parameter data type : {name}")
         if name in ("min", "max"):
-            return inner._replace(text=text, column="", exact="")
-        if inner.type in DECIMALS:
+            return Term(text, inner.kind._replace(name=""))
+        if type_ in DECIMALS:
             raise not_understood(f"{name} of DECIMAL")
-        if name == "sum" and inner.type.code not in ("f", "d"):
-            return Term(text, BIGINT, 8)
+        if name == "sum" and not type_.is_float:
+            return Term(text, nameless("BIGINT UNSIGNED") if "UNSIGNED" in type_.name else BIGINT)
         # As in TDengine, one NaN or infinity makes the result NULL: SQLite's 0 * infinity is NULL.
         text = f"{name.upper()}(iif({inner.text} = 'NaN', 9e999, {inner.text}))"
-        return Term(f"({text} + 0 * {text})", DOUBLE, 8)
+        return Term(f"({text} + 0 * {text})", DOUBLE)
 
-    def pick(self, name: str, inner: Callable[[], Term]) -> Term:
+    def pick(self, name: str, argument: Tree | str) -> Term:
         """LAST, FIRST, LAST_ROW: the value at its group's newest or oldest row, which the index finds."""
-        relation = self.relation
-        if relation is None or relation.time is None:
+        if self.relation.table is None:
             raise not_understood(f"{name} of a table without a timestamp")
         self.called.add(name)
-        bare, outer = self.has_bare_column, self.again(self.groups_at, self.groups)
+        bare, outer = self.has_bare_column, self.grouped()
         self.alias = "i"
-        term = inner()
-        where = self.again(self.where_at, self.where)
-        conditions = [
-            f"{i} IS {o}" for i, o in zip(self.again(self.groups_at, self.groups), outer, strict=True)
-        ]
+        term = self.of_column(argument) if isinstance(argument, str) else self.visit(argument)
+        conditions = [f"{i} IS {o}" for i, o in zip(self.grouped(), outer, strict=True)]
         conditions += [f"{term.text} IS NOT NULL"] if name != "last_row" else []
-        for condition in conditions:
-            where += (" AND " if where else " WHERE ") + condition
+        where = self.where() or (" WHERE 1" if conditions else "")
         self.alias, self.has_bare_column = "o", bare
-        order = f"i.{quote(relation.time)} {PICKS[name]}"
-        text = f"(SELECT {term.result} FROM {relation.source} AS i{where} ORDER BY {order} LIMIT 1)"
-        return term._replace(text=text, column="", exact="")
-
-    def again(self, at: int, read: Callable[[], Item]) -> Item:
-        """Read another place of the statement once more, now that the alias is another one."""
-        here, self.at = self.at, at
-        result = read()
-        self.at = here
-        return result
+        read = f"{self.relation.source} AS i{' AND '.join([where, *conditions])}"
+        order = f"i.{quote(self.relation.table.columns[0].name)} {PICKS[name]}"
+        text = f"(SELECT {term.exact or term.text} FROM {read} ORDER BY {order} LIMIT 1)"
+        return Term(text, term.kind._replace(name=""))
 
 
 def literal(value: Any) -> Term:
     if value is None:
-        return Term("NULL", VARCHAR, 0)
+        return Term("NULL", nameless("VARCHAR"))
     if isinstance(value, bool):
-        return Term(str(int(value)), BOOL, 1, value)
+        return Term(str(int(value)), BOOL, value)
     if isinstance(value, int):
-        text = f"'{value}'" if storage.MAX_INTEGER < value < 2**64 else str(value)
-        return Term(text, BIGINT, 8, value)
+        return Term(f"'{value}'" if values.MAX_INTEGER < value < 2**64 else str(value), BIGINT, value)
     if isinstance(value, float | Decimal):
-        return Term(repr(float(value)), DOUBLE, 8, value)
-    return Term("'" + value.replace("'", "''") + "'", VARCHAR, len(value.encode()), value)
-
-
-def converted(
-    values: Iterable[Iterable[Any]], columns: list[Column], located: storage.Located
-) -> list[list[Any]]:
-    """Columns of an INSERT's values as the columns' types."""
-    per_second = located.database.per_second
-    return [
-        [storage.converted(value, column, per_second) for value in of_column]
-        for of_column, column in zip(values, columns, strict=True)
-    ]
+        return Term(repr(float(value)), DOUBLE, value)
+    return Term(quote_text(value), nameless("VARCHAR", len(value.encode())), value)

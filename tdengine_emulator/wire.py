@@ -7,82 +7,16 @@ nothing of sockets, SQL or storage; what is malformed raises ValueError, IndexEr
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
+
+from tdengine_emulator.values import DECIMALS, DIGITS, TYPES_BY_NUMBER, Column, Type
 
 HEAD = 24
 BIND, QUERY, FETCH, BIND2 = 2, 6, 7, 9
-DIGITS = Context(prec=40)
-
-
-@dataclass(frozen=True)
-class Type:
-    """A data type: name, number, struct code and size (variable: None and 0), what DESCRIBE says of it."""
-
-    name: str
-    number: int
-    code: str | None
-    size: int
-    encode: str = "disabled"
-    compress: str = "zstd"
-    encoding: str | None = None  # of a variable-size type's text; None: it holds bytes
-
-
-TYPES = {
-    type_.name: type_
-    for type_ in (
-        Type("BOOL", 1, "?", 1, "bit-packing"),
-        Type("TINYINT", 2, "b", 1, "simple8b", "zlib"),
-        Type("SMALLINT", 3, "h", 2, "simple8b", "zlib"),
-        Type("INT", 4, "i", 4, "simple8b", "lz4"),
-        Type("BIGINT", 5, "q", 8, "simple8b", "lz4"),
-        Type("FLOAT", 6, "f", 4, "delta-d", "lz4"),
-        Type("DOUBLE", 7, "d", 8, "delta-d", "lz4"),
-        Type("VARCHAR", 8, None, 0, encoding="utf-8"),
-        Type("TIMESTAMP", 9, "q", 8, "delta-i", "lz4"),
-        Type("NCHAR", 10, None, 0, encoding="utf-32-le"),
-        Type("TINYINT UNSIGNED", 11, "B", 1, "simple8b", "zlib"),
-        Type("SMALLINT UNSIGNED", 12, "H", 2, "simple8b", "zlib"),
-        Type("INT UNSIGNED", 13, "I", 4, "simple8b", "lz4"),
-        Type("BIGINT UNSIGNED", 14, "Q", 8, "simple8b", "lz4"),
-        Type("JSON", 15, None, 0, encoding="utf-8"),
-        Type("VARBINARY", 16, None, 0),
-        Type("DECIMAL", 17, "16s", 16),
-        Type("BLOB", 18, None, 0, compress="lz4"),
-        Type("GEOMETRY", 20, None, 0, compress="lz4"),
-        Type("DECIMAL64", 21, "8s", 8),
-    )
-}
-TYPES_BY_NUMBER = {type_.number: type_ for type_ in TYPES.values()}
-DECIMALS = (TYPES["DECIMAL"], TYPES["DECIMAL64"])
 
 
 Values = tuple[Type, list[Any]]
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column of a result: `length` counts bytes, for NCHAR characters; `precision` digits of a DECIMAL."""
-
-    name: str
-    type: Type
-    length: int
-    precision: int = 0
-    scale: int = 0
-
-    @property
-    def block_bytes(self) -> int:
-        """The size that a block's header gives: most variable-size types count two length bytes too."""
-        match self.type.name:
-            case "DECIMAL" | "DECIMAL64":
-                return self.type.size << 24 | self.precision << 8 | self.scale
-            case "NCHAR":
-                return 4 * self.length + 2
-            case "JSON":
-                return 16384
-            case "BLOB":
-                return 5
-        return self.type.size or self.length + 2
 
 
 @dataclass(frozen=True)
@@ -130,7 +64,7 @@ def encode_fetched(
     return head + text + tail + (b"" if block is None else struct.pack("<I", len(block)) + block)
 
 
-def encode_block(fields: Sequence[Field], rows: Sequence[Sequence[Any]]) -> bytes:
+def encode_block(fields: Sequence[Column], rows: Sequence[Sequence[Any]]) -> bytes:
     """Rows of values, as Python or the store has them, as a block; None is NULL."""
     parts = [
         encode_column(column, values) for column, values in zip(fields, zip(*rows, strict=True), strict=True)
@@ -143,7 +77,7 @@ def encode_block(fields: Sequence[Field], rows: Sequence[Sequence[Any]]) -> byte
     return start + head + lengths + body + b"\0"
 
 
-def encode_column(column: Field, values: Sequence[Any]) -> tuple[bytes, bytes]:
+def encode_column(column: Column, values: Sequence[Any]) -> tuple[bytes, bytes]:
     """A column's NULL bitmap or offsets, and its data."""
     type_ = column.type
     if type_.code is None:
