@@ -1,5 +1,6 @@
 """The producer: what it generates, what it writes, and what it says about bad input."""
 
+import re
 import signal
 
 import pytest
@@ -65,12 +66,23 @@ def test_there_are_ten_meters_each_with_its_place(tdengine: TDengine, database: 
     assert sorted(found) == [(f"d_bind_{meter}", meter, place) for meter, place in enumerate(LOCATIONS)]
 
 
-def test_full_speed_overwrites_nothing(tdengine: TDengine, database: str) -> None:
-    arguments = ("--count", "20", "--interval", "0", "--rows", "5000")
+@pytest.mark.parametrize(("batches", "rows"), [(20, 5000), (70, 300)])
+def test_full_speed_overwrites_nothing(tdengine: TDengine, database: str, batches: int, rows: int) -> None:
+    arguments = ("--count", str(batches), "--interval", "0", "--rows", str(rows))
     with run_producer(tdengine, database, *arguments) as producer:
         assert producer.wait() == 0
-    assert written(producer) == 100_000
-    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(100_000,)]
+    assert written(producer) == batches * rows
+    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(batches * rows,)]
+
+
+def test_full_speed_is_that_of_large_batches_also_with_small_ones(tdengine: TDengine, database: str) -> None:
+    rates = {}
+    for batches, rows in ((4, 10_000), (800, 50)):
+        arguments = ("--count", str(batches), "--interval", "0", "--rows", str(rows))
+        with run_producer(tdengine, database, *arguments) as producer:
+            assert producer.wait() == 0
+        rates[rows] = int(re.search(r"\((\d+) rows/s\)", producer.output)[1])
+    assert rates[50] > rates[10_000] / 4
 
 
 def test_a_second_run_adds_to_the_first(tdengine: TDengine, database: str) -> None:
