@@ -11,6 +11,7 @@ import base64
 import functools
 import gzip
 import hashlib
+import json
 import logging
 import os
 import re
@@ -23,13 +24,14 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 import perspective
 import tornado.web
 
 import tdengine_reader
-from tdengine_connection import CHILD_SILENCE, TDengine, limit_waits, start_child, whole_number
-from tdengine_reader import Connected, Failed, Poll
+from tdengine_connection import CHILD_SILENCE, TDengine, limit_waits, start_child, time_span, whole_number
+from tdengine_reader import Connected, Failed, Poll, Schema
 from viewer_gate import ViewerGate, ViewerHandler, http_settings, websocket_settings
 
 TAOS_HOST = os.environ.get("TAOS_HOST") or "localhost"
@@ -44,20 +46,14 @@ PERSPECTIVE_PORT = whole_number("PERSPECTIVE_PORT", 8080, 1, 65535)
 PERSPECTIVE_TABLE_NAME = os.environ.get("PERSPECTIVE_TABLE_NAME") or "meters_values"
 PERSPECTIVE_REFRESH_RATE = whole_number("PERSPECTIVE_REFRESH_RATE", 300, 10, 3_600_000)  # ms
 PERSPECTIVE_LIMIT = whole_number("PERSPECTIVE_LIMIT", 1000, 1, 1_000_000)  # rows
+PERSPECTIVE_WINDOW = time_span("PERSPECTIVE_WINDOW", "12h")
+PERSPECTIVE_LAYOUT = os.environ.get("PERSPECTIVE_LAYOUT") or ""  # a file
 PERSPECTIVE_ALLOWED_ORIGINS = os.environ.get("PERSPECTIVE_ALLOWED_ORIGINS") or ""
 PERSPECTIVE_TOKEN = os.environ.get("PERSPECTIVE_TOKEN") or ""
 
-SCHEMA = {
-    "timestamp": "datetime",
-    "location": "string",
-    "groupid": "integer",
-    "current": "float",
-    "voltage": "integer",
-    "phase": "float",
-}
-
 PAGE = Path(__file__).with_name("prsp-viewer.html")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
+MAX_VIEWERS_IN_LAYOUT = 4
 
 # Seconds without a poll until the table counts as stale.
 PATIENCE = max(2, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
@@ -74,8 +70,10 @@ class Mirror:
     """The Perspective table and what is known of its source. All on the event loop's thread."""
 
     def __init__(self, client: perspective.Client, tdengine: TDengine, gate: ViewerGate):
+        self.client = client
         self.gate = gate
-        self.table = client.table(SCHEMA, name=PERSPECTIVE_TABLE_NAME)
+        self.table: perspective.Table | None = None  # made when TDengine has told its columns
+        self.schema: Schema | None = None
         self.tdengine = tdengine
         self.version: str | None = None
         self.rows = 0
@@ -95,6 +93,8 @@ class Mirror:
             case Connected():
                 self.version = message.version
             case Poll():
+                if message.schema is not None and message.schema != self.schema:
+                    self.make_table(message.schema)
                 self.update_table(message)
                 self.polls += 1
                 self.rows = message.rows
@@ -107,6 +107,20 @@ class Mirror:
                 self.told.clear()
             case Failed():
                 self.fail(message.error)
+
+    def make_table(self, schema: Schema) -> None:
+        """Make the table, anew where it is there with other columns; the viewers then have to come again."""
+        for column in schema.left_out:
+            log.warning("%s.%s: left out the column %s", self.tdengine.database, self.tdengine.table, column)
+        columns = list(schema.perspective.items())
+        if self.table is None or columns != list(self.schema.perspective.items()):
+            if self.table is not None:
+                log.info("%s.%s has other columns now", self.tdengine.database, self.tdengine.table)
+                self.gate.send_away("the table's columns have changed")
+                self.table.delete()
+            self.table = self.client.table(dict(columns), name=PERSPECTIVE_TABLE_NAME)
+            self.rows = 0
+        self.schema = schema
 
     def update_table(self, poll: Poll) -> None:
         """Hand the change to the table, as one update; the viewers hear of it from the engine."""
@@ -173,7 +187,11 @@ class ReaderThread(threading.Thread):
     def run(self) -> None:
         while not self.stopping.is_set():
             self.process, pipe = start_child(
-                tdengine_reader.run, self.tdengine, PERSPECTIVE_REFRESH_RATE, PERSPECTIVE_LIMIT
+                tdengine_reader.run,
+                self.tdengine,
+                PERSPECTIVE_REFRESH_RATE,
+                PERSPECTIVE_WINDOW,
+                PERSPECTIVE_LIMIT,
             )
             if self.stopping.is_set():
                 self.process.kill()
@@ -262,12 +280,10 @@ def content_security_policy(page: bytes) -> str:
     )
 
 
-class HealthHandler(Handler):
-    allowed_origin: str | None = None  # the page's that may read the answer
+class AnswerHandler(Handler):
+    """An answer for the page alone, which may come from another server."""
 
-    def initialize(self, gate: ViewerGate, mirror: Mirror) -> None:
-        super().initialize(gate)
-        self.mirror = mirror
+    allowed_origin: str | None = None  # the page's that may read the answer
 
     def prepare(self) -> None:
         origin = self.request.headers.get("Origin")
@@ -279,6 +295,7 @@ class HealthHandler(Handler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Vary", "Origin")
+        self.set_header("Cache-Control", "no-store")
         if self.allowed_origin:  # also where the answer is an error, which clears all other headers
             self.set_header("Access-Control-Allow-Origin", self.allowed_origin)
 
@@ -287,11 +304,52 @@ class HealthHandler(Handler):
         self.set_header("Access-Control-Allow-Headers", "Authorization")
         self.set_status(204)
 
+
+class HealthHandler(AnswerHandler):
+    def initialize(self, gate: ViewerGate, mirror: Mirror) -> None:
+        super().initialize(gate)
+        self.mirror = mirror
+
     def get(self) -> None:
         health = self.mirror.health()
         self.set_status(200 if health["status"] == "live" else 503)
-        self.set_header("Cache-Control", "no-store")
         self.finish({**health, "viewers": len(self.gate.viewers)})
+
+
+class LayoutHandler(AnswerHandler):
+    def initialize(self, gate: ViewerGate, layout: str) -> None:
+        super().initialize(gate)
+        self.layout = layout
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(self.layout)
+
+
+def read_layout(file: str) -> str:
+    """How the page is to arrange its viewers, as JSON: the file's content, `null` where none is named.
+
+    Raises ValueError, in one line, for a file that is no such thing.
+    """
+    if not file:
+        return "null"
+    try:
+        layout = json.loads(Path(file).read_text(encoding="utf-8"), parse_constant=refuse_constant)
+    except OSError as error:
+        raise ValueError(f"PERSPECTIVE_LAYOUT: can't read {file}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"PERSPECTIVE_LAYOUT: {file} is no JSON: {error}") from None
+    is_list = isinstance(layout, list) and all(isinstance(viewer, dict) for viewer in layout)
+    if not is_list or not 1 <= len(layout) <= MAX_VIEWERS_IN_LAYOUT:
+        raise ValueError(
+            f"PERSPECTIVE_LAYOUT: {file} must be a list of one to {MAX_VIEWERS_IN_LAYOUT} viewer "
+            "configurations, as the page's download button writes it"
+        )
+    return json.dumps(layout)
+
+
+def refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 class BrowserFileHandler(Handler):
@@ -323,12 +381,15 @@ def read_browser_file(name: str) -> tuple[bytes, bytes, str]:
     return body, gzip.compress(body, 6), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-def make_app(server: perspective.Server, mirror: Mirror, gate: ViewerGate) -> tornado.web.Application:
-    """The routes: the page, its health, the viewers' WebSocket and the browser files."""
+def make_app(
+    server: perspective.Server, mirror: Mirror, gate: ViewerGate, layout: str
+) -> tornado.web.Application:
+    """The routes: the page, its health and layout, the viewers' WebSocket and the browser files."""
     return tornado.web.Application(
         [
             (r"/", PageHandler, {"gate": gate}),
             (r"/health", HealthHandler, {"gate": gate, "mirror": mirror}),
+            (r"/layout", LayoutHandler, {"gate": gate, "layout": layout}),
             (r"/websocket", ViewerHandler, {"perspective_server": server, "gate": gate}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, {"gate": gate}),
         ],
@@ -344,6 +405,7 @@ async def serve() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
         gate = ViewerGate(PERSPECTIVE_HOST, PERSPECTIVE_PORT, PERSPECTIVE_ALLOWED_ORIGINS, PERSPECTIVE_TOKEN)
+        layout = read_layout(PERSPECTIVE_LAYOUT)
     except ValueError as error:
         raise SystemExit(f"perspective_server: {error}") from None
     perspective.set_num_cpus(ENGINE_THREADS)
@@ -351,7 +413,9 @@ async def serve() -> None:
     tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
     mirror = Mirror(server.new_local_client(), tdengine, gate)
     try:
-        listener = make_app(server, mirror, gate).listen(PERSPECTIVE_PORT, PERSPECTIVE_HOST, **http_settings)
+        listener = make_app(server, mirror, gate, layout).listen(
+            PERSPECTIVE_PORT, PERSPECTIVE_HOST, **http_settings
+        )
     except OSError as error:
         raise SystemExit(
             f"perspective_server: can't listen on {PERSPECTIVE_HOST}:{PERSPECTIVE_PORT}: {error.strerror}; "
@@ -379,11 +443,12 @@ async def serve() -> None:
 
 def main() -> None:
     argparse.ArgumentParser(
-        description="Show TDengine's newest meter readings, live, in a browser.",
+        description="Show the newest rows of a table in TDengine, live, in a browser.",
         epilog="Settings are environment variables, see README.md: TAOS_HOST, TAOS_PORT, TAOS_USER, "
         "TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME, PERSPECTIVE_HOST, PERSPECTIVE_PORT, "
         "PERSPECTIVE_TABLE_NAME, PERSPECTIVE_REFRESH_RATE (ms), PERSPECTIVE_LIMIT (rows), "
-        "PERSPECTIVE_ALLOWED_ORIGINS, PERSPECTIVE_TOKEN.",
+        "PERSPECTIVE_WINDOW (such as 12h), PERSPECTIVE_LAYOUT (a file), PERSPECTIVE_ALLOWED_ORIGINS, "
+        "PERSPECTIVE_TOKEN.",
     ).parse_args()
     asyncio.run(serve())
 

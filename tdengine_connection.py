@@ -37,7 +37,11 @@ DRIVER_OPTIONS = {
 CHILD_SILENCE = 12  # seconds without a word, more than HANG_TIMEOUT, after which a child is given up
 HANG_TIMEOUT = 10  # seconds after which a call that ignores READ_TIMEOUT ends its process
 
-NO_DATABASE, NO_TABLE = "0x0388", "0x2603"
+NO_DATABASE, NO_TABLE, NO_COLUMN = "0x0388", "0x2603", "0x2602"
+
+# TDengine's units of a span, in ms.
+SPAN_UNITS = {"a": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+LONGEST_SPAN = 36_500  # days: before 1677 there are no timestamps in ns
 
 
 class TDengineError(Exception):
@@ -52,9 +56,13 @@ class Refused(TDengineError):
     """TDengine answers but can't be used as it is: wrong password, too old, another table of that name."""
 
 
+class NoColumn(Refused):
+    """The table has no column of a name that was asked for."""
+
+
 @dataclass(frozen=True)
 class TDengine:
-    """Where TDengine is, and which supertable is meant."""
+    """Where TDengine is, and which table is meant."""
 
     host: str
     port: int
@@ -80,12 +88,29 @@ def quote_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def quote_text(text: str) -> str:
+    """Text as a value in SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
     """The environment variable `name` as a whole number; ends the program with one line if it is none."""
     text = os.environ.get(name) or str(default)
     if not re.fullmatch(r"[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
         raise SystemExit(f"{name}={text}: must be a whole number from {lowest} to {highest}")
     return int(text)
+
+
+def time_span(name: str, default: str) -> str:
+    """The environment variable `name`, a span such as "12h"; ends the program with one line if it is none."""
+    text = os.environ.get(name) or default
+    found = re.fullmatch(r"([0-9]{1,15})([asmhdw])", text)
+    if not found or not 1 <= int(found[1]) * SPAN_UNITS[found[2]] <= LONGEST_SPAN * SPAN_UNITS["d"]:
+        raise SystemExit(
+            f"{name}={text}: must be a whole number and a unit, a (ms) s m h d or w, such as {default}, "
+            f"at most {LONGEST_SPAN}d"
+        )
+    return text
 
 
 def start_child(target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
@@ -208,6 +233,8 @@ def explain(tdengine: TDengine, error: Exception) -> TDengineError:
         return Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
     if code == NO_TABLE:
         return Refused(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
+    if code == NO_COLUMN:
+        return NoColumn(f"{tdengine.database}.{tdengine.table} has other columns than asked for: {message}")
     if code.startswith("0xE0"):
         return OutOfReach(f"TDengine at {tdengine.url} is gone or too slow: {message} [{code}]")
     return Refused(f"TDengine at {tdengine.url} says: {message} [{code}]")

@@ -1,9 +1,10 @@
 """Reads TDengine in a process of its own and tells the server what changed.
 
-The mirror that it keeps is the window: the newest `limit` rows of the last WINDOW. Every `refresh_rate` ms it
-reads only the rows that may be new; every few seconds it reads the whole window, which brings what a read of
-new rows can't see: late rows, changed and deleted ones (`Reader`). Either way only the difference goes up the
-pipe (`Window`).
+It asks TDengine for the table's columns and makes of them the SELECT and the columns of the Perspective table
+(`Schema`). The mirror that it keeps is the window: the newest `limit` rows of the last `span`. Every
+`refresh_rate` ms it reads only the rows that may be new; every few seconds it reads the columns and the whole
+window again, which brings what a read of new rows can't see: late, changed and deleted rows, other columns
+(`Reader`). Either way only the difference goes up the pipe (`Window`).
 """
 
 import heapq
@@ -11,17 +12,22 @@ import json
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tdengine_connection import (
+    NoColumn,
     Refused,
     TDengine,
     TDengineError,
     connect,
     errors_explained,
+    quote_name,
+    quote_text,
     silence_driver,
     watchdog,
 )
@@ -29,69 +35,214 @@ from tdengine_connection import (
 if TYPE_CHECKING:
     import taosws
 
-WINDOW = "12h"
 WINDOW_READ_INTERVAL = 2  # seconds from one read of the whole window to the next, at least
 WINDOW_READ_SHARE = 20  # a read of the whole window may take one part in so many of the time
 RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
 
-COLUMNS = {  # TDengine's column: the types it may have (VARCHAR is BINARY in a query's result)
-    "ts": {"TIMESTAMP"},
-    "location": {"VARCHAR", "BINARY", "NCHAR"},
-    "groupid": {"TINYINT", "SMALLINT", "INT"},
-    "current": {"FLOAT", "DOUBLE"},
-    "voltage": {"TINYINT", "SMALLINT", "INT"},
-    "phase": {"FLOAT", "DOUBLE"},
+UNITS = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of a database's timestamps: so many make a millisecond
+CALENDAR = (-62_135_596_800_000, 253_402_300_799_999)  # years 1 to 9999, in ms since 1970
+ENGINES_OWN = ("psp_", "__INDEX__", "__ROW_PATH__")  # Perspective bears no column with this in its name
+
+Key = tuple  # timestamp (in the database's unit, since 1970), subtable, the second key where there is one
+Row = tuple  # timestamp, subtable, then the other columns' values
+Rows = dict[Key, Row]
+
+
+def keep(values: Sequence[Any]) -> Sequence[Any]:
+    return values
+
+
+def as_float(values: Sequence[Any]) -> list[str | None]:
+    """As text, which Perspective reads to the last bit, and JSON's numbers only nearly.
+
+    None for NaN and infinity, which the viewer can't draw.
+    """
+    return [None if value is None or not math.isfinite(value) else repr(float(value)) for value in values]
+
+
+def as_string(values: Sequence[str | None]) -> Sequence[str | None]:
+    """Perspective ends a text at a NUL."""
+    if any(value and "\0" in value for value in values):
+        return [value and value.replace("\0", "\N{REPLACEMENT CHARACTER}") for value in values]
+    return values
+
+
+def as_hexadecimal(values: Sequence[bytes | None]) -> list[str | None]:
+    return [value if value is None else value.hex() for value in values]
+
+
+# By TDengine's name of a type: Perspective's type, and what makes the column's values JSON. TIMESTAMP is not
+# among them, since its unit is the database's.
+INTEGER = ("integer", keep)  # of 32 bits
+FLOAT = ("float", as_float)
+STRING = ("string", as_string)
+HEXADECIMAL = ("string", as_hexadecimal)
+TYPES: dict[str, tuple[str, Callable[[Sequence[Any]], Sequence[Any]]]] = {
+    "BOOL": ("boolean", keep),
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INT", "TINYINT UNSIGNED", "SMALLINT UNSIGNED"), INTEGER),
+    **dict.fromkeys(("INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "FLOAT", "DOUBLE", "DECIMAL"), FLOAT),
+    **dict.fromkeys(("VARCHAR", "BINARY", "NCHAR", "JSON"), STRING),
+    **dict.fromkeys(("VARBINARY", "GEOMETRY", "BLOB"), HEXADECIMAL),
 }
 
-Key = tuple[str, int]  # subtable, timestamp (ms since 1970)
-Values = tuple[str | None, int | None, float | None, int | None, float | None]  # location … phase
-Rows = dict[Key, Values]
+
+@dataclass(frozen=True)
+class Column:
+    name: str  # in TDengine
+    label: str  # in Perspective
+    kind: str  # TDengine's type, without a length
+
+    @property
+    def sql(self) -> str:
+        """Timestamps as numbers: parsing text would cost more than the query."""
+        name = quote_name(self.name)
+        return f"CAST({name} AS BIGINT)" if self.kind == "TIMESTAMP" else name
+
+    @property
+    def result_kind(self) -> str:
+        """The type that it has in a query's result."""
+        return {"TIMESTAMP": "BIGINT", "VARCHAR": "BINARY"}.get(self.kind, self.kind)
 
 
-def check_columns(tdengine: TDengine, found: dict[str, str]) -> None:
-    """Raises Refused where `found`, column to type, lacks one of the six or has it in another type."""
-    wrong = [name for name, types in COLUMNS.items() if found.get(name) not in types]
-    if wrong:
+@dataclass(frozen=True)
+class Schema:
+    """A table's columns, tags included, the first of which is the key: TDengine's and Perspective's side."""
+
+    columns: tuple[Column, ...]
+    left_out: tuple[str, ...]  # columns that can't be shown, each with the reason
+    key_size: int  # 3 where a second column is part of the key, else 2
+    units: int  # of a timestamp, a ms
+
+    @cached_property
+    def select(self) -> str:
+        """The SELECT's list: the key's parts first, see Row."""
+        key, *others = (column.sql for column in self.columns)
+        return ", ".join([key, "tbname", *others])
+
+    @cached_property
+    def result_kinds(self) -> list[str]:
+        key, *others = (column.result_kind for column in self.columns)
+        return [key, "BINARY", *others]
+
+    @cached_property
+    def key(self) -> str:
+        return quote_name(self.columns[0].name)
+
+    @cached_property
+    def order_of_ties(self) -> str:
+        """What orders rows of one timestamp, as their keys are ordered."""
+        second = [quote_name(self.columns[1].name)] if self.key_size == 3 else []
+        return ", ".join(f"{name} DESC" for name in ["tbname", *second])
+
+    @cached_property
+    def perspective(self) -> dict[str, str]:
+        """The Perspective table's columns and their types."""
+        return {
+            column.label: "datetime" if column.kind == "TIMESTAMP" else TYPES[column.kind][0]
+            for column in self.columns
+        }
+
+    def milliseconds(self, timestamps: Sequence[int | None]) -> list[int | None]:
+        """Since 1970; None outside the calendar, where neither Perspective nor a browser can go."""
+        first, last = CALENDAR[0] * self.units, (CALENDAR[1] + 1) * self.units
+        return [
+            None if value is None or not first <= value < last else value // self.units
+            for value in timestamps
+        ]
+
+    def as_json(self, rows: Sequence[Row], slots: Sequence[int]) -> str:
+        """The rows as JSON columns, `__INDEX__` saying which slots they go to."""
+        timestamps, _, *others = zip(*rows, strict=True)
+        content: dict[str, Sequence[Any]] = {"__INDEX__": slots}
+        for column, values in zip(self.columns, (timestamps, *others), strict=True):
+            if column.kind == "TIMESTAMP":
+                content[column.label] = self.milliseconds(values)
+            else:
+                content[column.label] = TYPES[column.kind][1](values)
+        return json.dumps(content)
+
+
+def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int) -> Schema:
+    """Ask TDengine for the table's columns; raises Refused where it can't be shown, or taosws.Error."""
+    found = [
+        (name, kind.partition("(")[0], note)
+        for name, kind, _, note, *_ in connection.query(f"DESCRIBE {tdengine.table_sql}")
+    ]
+    if found[0][1] != "TIMESTAMP":
         raise Refused(
-            f"{tdengine.database}.{tdengine.table} is no table of meter readings: it needs a fitting column "
-            f"{', '.join(wrong)}"
+            f"{tdengine.database}.{tdengine.table} can't be shown: its first column, {found[0][0]}, "
+            "is no TIMESTAMP"
         )
+    names = {name for name, _, _ in found}
+    columns, left_out = [], []
+    for name, kind, _ in found:
+        if any(part in name for part in ENGINES_OWN):
+            left_out.append(f"{name}, a name that Perspective keeps for itself")
+        elif kind != "TIMESTAMP" and kind not in TYPES:
+            left_out.append(f"{name}, of the type {kind}, which is not known here")
+        else:
+            columns.append(Column(name, name, kind))
+    key = found[0][0]
+    if not columns or columns[0].name != key:
+        raise Refused(
+            f"{tdengine.database}.{tdengine.table} can't be shown: its first column is {left_out[0]}"
+        )
+    if key == "ts" and "timestamp" not in names:
+        columns[0] = Column("ts", "timestamp", "TIMESTAMP")
+    is_composite = len(found) > 1 and found[1][2] == "COMPOSITE KEY"
+    return Schema(tuple(columns), tuple(left_out), 3 if is_composite else 2, units)
 
 
-def read_tdengine(connection: "taosws.Connection", tdengine: TDengine, since: str, limit: int) -> Rows:
+def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int, int]:
+    """The server's time (ms since 1970), and how many units of the database's timestamps make a ms."""
+    for precision, now in connection.query(
+        "SELECT `precision`, CAST(NOW() AS BIGINT) FROM information_schema.ins_databases "
+        f"WHERE name = {quote_text(tdengine.database)}"
+    ):
+        return now, UNITS[precision]
+    raise Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+
+
+class ColumnsChanged(Refused):
+    """The table's columns are no longer those of the schema."""
+
+
+def read_tdengine(
+    connection: "taosws.Connection", tdengine: TDengine, schema: Schema, since: str, limit: int
+) -> Rows:
     """The newest `limit` rows for which `since` holds, newest first.
 
     Of the rows that tie at the oldest timestamp those with the highest subtable names are taken, the same
-    ones each time. Raises Refused, or taosws.Error.
+    ones each time. Raises Refused, ColumnsChanged among them, or taosws.Error.
     """
-    rows = select(connection, tdengine, f"{since} ORDER BY ts DESC LIMIT {limit}")
+    rows = select(connection, tdengine, schema, f"{since} ORDER BY {schema.key} DESC LIMIT {limit}")
     if len(rows) == limit:
         # Sorting by name too in the first place would take TDengine seconds where the table is large.
-        oldest = next(reversed(rows))[1]
-        tied = list(takewhile(lambda key: key[1] == oldest, reversed(rows)))
+        oldest = next(reversed(rows))[0]
+        tied = list(takewhile(lambda key: key[0] == oldest, reversed(rows)))
         for key in tied:
             del rows[key]
-        rows |= select(connection, tdengine, f"ts = {oldest} ORDER BY tbname DESC LIMIT {len(tied)}")
+        rows |= select(
+            connection,
+            tdengine,
+            schema,
+            f"{schema.key} = {oldest} ORDER BY {schema.order_of_ties} LIMIT {len(tied)}",
+        )
     return rows
 
 
-def select(connection: "taosws.Connection", tdengine: TDengine, condition: str) -> Rows:
-    """The rows of `condition`, their timestamps as numbers: parsing text would cost more than the query."""
-    result = connection.query(
-        "SELECT tbname, CAST(ts AS BIGINT), location, groupid, current, voltage, phase "
-        f"FROM {tdengine.table_sql} WHERE {condition}"
-    )
+def select(connection: "taosws.Connection", tdengine: TDengine, schema: Schema, condition: str) -> Rows:
+    """The rows of `condition`."""
+    try:
+        with errors_explained(tdengine):
+            result = connection.query(f"SELECT {schema.select} FROM {tdengine.table_sql} WHERE {condition}")
+    except NoColumn as error:
+        raise ColumnsChanged(str(error)) from None
     # The table may have been dropped and made anew since the last DESCRIBE.
-    check_columns(tdengine, {"ts": "TIMESTAMP"} | {field.name(): field.type() for field in result.fields})
-    return {
-        (subtable, timestamp): (location, groupid, number(current), voltage, number(phase))
-        for subtable, timestamp, location, groupid, current, voltage, phase in result
-    }
-
-
-def number(value: float | None) -> float | None:
-    """None for NaN and infinity, which JSON lacks and the viewer can't draw."""
-    return value if value is None or math.isfinite(value) else None
+    if [field.type() for field in result.fields] != schema.result_kinds:
+        raise ColumnsChanged(f"the columns of {tdengine.database}.{tdengine.table} are being changed")
+    size = schema.key_size
+    return {row[:size]: row for row in result}
 
 
 class Window:
@@ -100,26 +251,27 @@ class Window:
     A new row takes the slot of one that left: so the table never grows, and an update overwrites in place.
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, schema: Schema, limit: int):
+        self.schema = schema
         self.limit = limit
         self.rows: Rows = {}
-        self.newest: int | None = None  # timestamp, ms since 1970
+        self.newest: int | None = None  # timestamp, in the database's unit
         self._slots: dict[Key, int] | None = None  # None: what the table holds is not known yet
         self._free: list[int] = []
-        self._by_age: list[tuple[int, str]] = []  # a heap of (timestamp, subtable), the oldest first
+        self._by_age: list[Key] = []  # a heap, the oldest first
 
     def merge(self, rows: Rows) -> str | None:
         """Take in rows (newest first), let the oldest beyond the limit go; returns the table's update."""
-        changed = [key for key, values in rows.items() if self.rows.get(key) != values]
-        for subtable, timestamp in changed:
-            if (subtable, timestamp) not in self.rows:
-                heapq.heappush(self._by_age, (timestamp, subtable))
+        changed = self._changed(rows)
+        for key in changed:
+            if key not in self.rows:
+                heapq.heappush(self._by_age, key)
         self.rows.update(rows)
         while len(self.rows) > self.limit:
-            timestamp, subtable = heapq.heappop(self._by_age)
-            self._let_go((subtable, timestamp))
+            self._let_go(heapq.heappop(self._by_age))
         if rows:
-            self.newest = max(next(iter(rows))[1], self.newest or 0)
+            newest = next(iter(rows))[0]
+            self.newest = newest if self.newest is None else max(newest, self.newest)
         return self._update([key for key in changed if key in self.rows])
 
     def replace(self, rows: Rows) -> tuple[str | None, bool]:
@@ -133,13 +285,22 @@ class Window:
             self._slots, self._free = {}, []
             changed = list(rows)
         else:
-            changed = [key for key, values in rows.items() if self.rows.get(key) != values]
+            changed = self._changed(rows)
             for key in self.rows.keys() - rows.keys():
                 self._let_go(key)
         self.rows = rows
-        self._by_age = sorted((timestamp, subtable) for subtable, timestamp in rows)
-        self.newest = next(iter(rows))[1] if rows else None
+        self._by_age = sorted(rows)
+        self.newest = next(iter(rows))[0] if rows else None
         return self._update(changed), whole
+
+    def _changed(self, rows: Rows) -> list[Key]:
+        """The keys of the rows that are new or not as they were."""
+        held = self.rows
+        return [
+            key
+            for key, row in rows.items()
+            if (old := held.get(key)) != row and (old is None or not is_same(old, row))
+        ]
 
     def _let_go(self, key: Key) -> None:
         del self.rows[key]
@@ -147,29 +308,18 @@ class Window:
             self._free.append(self._slots.pop(key))
 
     def _update(self, keys: list[Key]) -> str | None:
-        """The rows as JSON columns, `__INDEX__` saying which slots they go to; None for no rows."""
+        """The rows as JSON columns; None for no rows."""
         if not keys:
             return None
         for key in keys:
             if key not in self._slots:
                 self._slots[key] = self._free.pop() if self._free else len(self._slots)
-        location, groupid, current, voltage, phase = zip(*(self.rows[key] for key in keys), strict=True)
-        return json.dumps(
-            {
-                "__INDEX__": [self._slots[key] for key in keys],
-                "timestamp": [timestamp for _, timestamp in keys],
-                "location": location,
-                "groupid": groupid,
-                "current": as_text(current),
-                "voltage": voltage,
-                "phase": as_text(phase),
-            }
-        )
+        return self.schema.as_json([self.rows[key] for key in keys], [self._slots[key] for key in keys])
 
 
-def as_text(values: tuple[float | None, ...]) -> list[str | None]:
-    """For a float column of Perspective, which reads text to the last bit, and JSON's numbers only nearly."""
-    return [value if value is None else repr(value) for value in values]
+def is_same(old: Row, new: Row) -> bool:
+    """Whether rows are equal although NaN, of which there may be some, never equals itself."""
+    return all(a == b or (a != a and b != b) for a, b in zip(old, new, strict=True))
 
 
 @dataclass(frozen=True)
@@ -180,6 +330,7 @@ class Poll:
     whole: bool  # whether the update is all that the table is to hold
     rows: int
     newest: int | None  # timestamp, ms since 1970
+    schema: Schema | None = None  # of this update and those after it; None: the same as before
 
 
 @dataclass(frozen=True)
@@ -197,11 +348,16 @@ class Failed:
 
 
 class Reader:
-    """Decides what to read when, and keeps the window."""
+    """Decides what to read when, and keeps the window.
 
-    def __init__(self, tdengine: TDengine, limit: int):
+    span: how far the window reaches back, as TDengine writes it, such as "12h". limit: its rows at most.
+    """
+
+    def __init__(self, tdengine: TDengine, span: str, limit: int):
         self.tdengine = tdengine
-        self.window = Window(limit)
+        self.span = span
+        self.limit = limit
+        self.window: Window | None = None
         self.forget_time()
 
     def forget_time(self) -> None:
@@ -211,37 +367,60 @@ class Reader:
         self.watermarks: deque[tuple[int, int]] = deque(maxlen=2)
 
     def poll(self, connection: "taosws.Connection") -> Poll:
+        """Read what is due. Raises TDengineError or taosws.Error."""
         now = time.monotonic()
-        whole = False
-        if now >= self.next_window_read or not self.watermarks:
-            described = connection.query(f"DESCRIBE {self.tdengine.table_sql}")
-            check_columns(self.tdengine, {name: kind for name, kind, *_ in described})
-            server_time = next(iter(connection.query("SELECT CAST(NOW() AS BIGINT)")))[0]
-            self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
-            rows = read_tdengine(connection, self.tdengine, f"ts >= NOW() - {WINDOW}", self.window.limit)
-            update, whole = self.window.replace(rows)
+        schema, whole = None, False
+        if now < self.next_window_read and self.watermarks:
+            try:
+                update = self.window.merge(self.read_new(connection))
+            except ColumnsChanged:
+                self.forget_time()
+        if not self.watermarks or now >= self.next_window_read:
+            schema, update, whole = self.read_all(connection)
             took = time.monotonic() - now
             self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
-        else:
-            # Rows from the poll before the last on, not just the last: a batch of several meters may become
-            # visible meter by meter, and then some of its rows are older than the newest one seen.
-            clock, newest = self.watermarks[0]
-            since = f"ts > {newest}"
-            if newest > clock:  # rows from the future: what comes in order now is older, and they aren't new
-                since = f"ts > {clock} AND (ts <= NOW() OR {since})"
-            update = self.window.merge(read_tdengine(connection, self.tdengine, since, self.window.limit))
-        if self.window.newest is not None:
-            self.watermarks.append((int(self.server_clock + now * 1000), self.window.newest))
-        return Poll(update, whole, len(self.window.rows), self.window.newest)
+        window = self.window
+        if window.newest is not None:
+            clock = int((self.server_clock + now * 1000) * window.schema.units)
+            self.watermarks.append((clock, window.newest))
+        (newest,) = window.schema.milliseconds([window.newest])
+        return Poll(update, whole, len(window.rows), newest, schema)
+
+    def read_new(self, connection: "taosws.Connection") -> Rows:
+        """Rows from the poll before the last on.
+
+        Not just from the last: a batch of several meters may become visible meter by meter, and then some of
+        its rows are older than the newest one seen.
+        """
+        schema = self.window.schema
+        clock, newest = self.watermarks[0]
+        since = f"{schema.key} > {newest}"
+        if newest > clock:  # rows from the future: what comes in order now is older, and they aren't new
+            since = f"{schema.key} > {clock} AND ({schema.key} <= NOW() OR {since})"
+        return read_tdengine(connection, self.tdengine, schema, since, self.limit)
+
+    def read_all(self, connection: "taosws.Connection") -> tuple[Schema | None, str | None, bool]:
+        """The schema, if it is new, and the window: the table's update, and whether that is all of it."""
+        server_time, units = read_clock(connection, self.tdengine)
+        self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
+        schema = read_schema(connection, self.tdengine, units)
+        rows = read_tdengine(
+            connection, self.tdengine, schema, f"{schema.key} >= NOW() - {self.span}", self.limit
+        )
+        is_new = self.window is None or schema != self.window.schema
+        window = Window(schema, self.limit) if is_new else self.window
+        update, whole = window.replace(rows)
+        self.window = window
+        return (schema if is_new else None), update, whole
 
 
-def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, limit: int) -> None:
+def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, span: str, limit: int) -> None:
     """The child process: poll every `refresh_rate` ms and tell the pipe, until that is closed.
 
     A poll that takes longer than that skips the beats it missed. A hung call ends the process.
     """
     silence_driver()
-    reader = Reader(tdengine, limit)
+    reader = Reader(tdengine, span, limit)
     connection = None
     interval = refresh_rate / 1000
     beat = time.monotonic()

@@ -73,9 +73,10 @@ http_settings = {
 }
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-SECRET_PATHS = ("/health", "/websocket")  # where a token is needed, if there is one
+SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
 
-TEXT_FRAME, NOT_A_REQUEST, TRY_AGAIN_LATER = 1003, 1007, 1013  # why a WebSocket is closed
+# Why a WebSocket is closed.
+TEXT_FRAME, NOT_A_REQUEST, SERVICE_RESTART, TRY_AGAIN_LATER = 1003, 1007, 1012, 1013
 VIEW_NOT_FOUND = 1  # a status code of Perspective's
 AND = 0  # a way to join filters
 COLUMN_TYPES = ("string", "date", "datetime", "integer", "float", "boolean")  # in their order there
@@ -413,6 +414,12 @@ class ViewerGate:
             log.warning(text)
         elif self.lines == MAX_LOG_LINES + 1:
             log.warning("more refusals in this minute are not logged")
+
+    def send_away(self, reason: str) -> None:
+        """Close all viewers' WebSockets, so that nothing in the engine is theirs; they may come again."""
+        for viewer in list(self.viewers):
+            viewer.close(SERVICE_RESTART, reason)
+            viewer.end_session()
 
     def renewal_due(self) -> bool:
         """Whether the table should be replaced by what it holds, which frees memory; asked after each update.
