@@ -391,7 +391,7 @@ def measure_scale(
 def poll_times(tdengine: TDengine, window: int, seconds: float) -> tuple[list[float], list[float]]:
     """Seconds that polls for new rows take, and reads of the whole window, at a 300 ms beat."""
     connection, _ = connect(tdengine)
-    reading = tdengine_reader.Reader(tdengine, window)
+    reading = tdengine_reader.Reader(tdengine, "12h", window)
     new, whole = [], []
     end = time.monotonic() + seconds
     while not new or time.monotonic() < end:

@@ -9,6 +9,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import perspective
@@ -17,31 +19,61 @@ import taosws
 from conftest import TDengine
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from support import Process, emulator, free_port, wait_for
 from test_end_to_end import Server, serving
 from viewers import Viewer
 
 import tdengine_connection
 from perspective_server import ENGINE_THREADS, Mirror
-from tdengine_connection import Refused, TDengineError
-from tdengine_reader import COLUMNS, Poll, Reader
+from tdengine_connection import TDengineError
+from tdengine_reader import Poll, Reader
 from viewer_gate import ViewerGate
 
 LIMIT = 8  # rows of the window in most tests here: small, so that histories overflow it
 HOUR = 3_600_000  # ms
 WINDOW = 12 * HOUR
 METERS = ("d0", "d1", "d2", "d3")
-PLACES = ("San José", "東京", "", "O'Hare", "a\\b")
+UNITS = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of a database's timestamps: so many make a millisecond
+CALENDAR = (
+    -62_135_596_800_000,
+    253_402_300_799_999,
+)  # ms since 1970; beyond it there is no year of four digits
 
-FIT = "(ts TIMESTAMP, current FLOAT, voltage INT, phase DOUBLE) TAGS (groupid INT, location NCHAR(16))"
-MISFITS = (
-    "(ts TIMESTAMP, current BINARY(8), voltage INT, phase FLOAT) TAGS (groupid INT, location NCHAR(16))",
-    "(ts TIMESTAMP, current FLOAT, voltage BINARY(8), phase FLOAT) TAGS (groupid INT, location NCHAR(16))",
-    "(ts TIMESTAMP, price INT) TAGS (name BINARY(8))",
+
+@dataclass(frozen=True)
+class Shape:
+    """A database's precision and a table in it: a supertable, or without tags a plain table."""
+
+    precision: str
+    columns: str
+    tags: str | None
+
+
+METER = Shape(
+    "ms", "ts TIMESTAMP, current FLOAT, voltage INT, phase DOUBLE", "groupid INT, location NCHAR(16)"
 )
+COMPOSITE = Shape(
+    "ns",
+    "`ts` TIMESTAMP, seq INT PRIMARY KEY, `Value` DOUBLE, note VARCHAR(40)",
+    "`order` BINARY(8), `on` BOOL",
+)
+TWO_TIMES = Shape(
+    "us",
+    "ts TIMESTAMP, `timestamp` TIMESTAMP, `Group` BIGINT UNSIGNED, raw VARBINARY(16), note NCHAR(10)",
+    None,
+)
+NAMED = Shape("ms", "`When` TIMESTAMP, `precision` SMALLINT UNSIGNED, amount BIGINT", "`tags` TINYINT")
+SHAPES = (METER, COMPOSITE, TWO_TIMES, NAMED)
 
-Values = tuple[Any, ...]  # timestamp (ms since 1970), location, groupid, current, voltage, phase
+Values = tuple[Any, ...]  # of a row as a viewer gets them, the time (ms since 1970) first
+Reading = tuple[Any, ...]  # what a row has besides its timestamp, as TDengine has it
 
 perspective.set_num_cpus(ENGINE_THREADS)
 _numbers = itertools.count()
@@ -56,18 +88,86 @@ def sql(value: object) -> str:
     return str(value)
 
 
-class Source:
-    """A TDengine with a database of its own, and a connection to write with."""
+def shown(kind: str, value: Any, units: int) -> Any:
+    """What a viewer gets for a value of a type of TDengine's."""
+    if value is None:
+        return None
+    if kind == "TIMESTAMP":
+        milliseconds = value // units
+        return milliseconds if CALENDAR[0] <= milliseconds <= CALENDAR[1] else None
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return (
+        float(value) if isinstance(value, Decimal) or kind.startswith(("BIGINT", "INT UNSIGNED")) else value
+    )
 
-    def __init__(self, tdengine: TDengine):
+
+BINDING = {  # the functions of taosws that make a column, and a tag, of a type
+    "BOOL": ("bools_to_column", "bool_to_tag"),
+    "TINYINT": ("tiny_ints_to_column", "tiny_int_to_tag"),
+    "INT": ("ints_to_column", "int_to_tag"),
+    "BIGINT": ("big_ints_to_column", "big_int_to_tag"),
+    "SMALLINT UNSIGNED": ("unsigned_small_ints_to_column", "unsigned_small_int_to_tag"),
+    "BIGINT UNSIGNED": ("unsigned_big_ints_to_column", "unsigned_big_int_to_tag"),
+    "FLOAT": ("floats_to_column", "float_to_tag"),
+    "DOUBLE": ("doubles_to_column", "double_to_tag"),
+    "VARCHAR": ("varchar_to_column", "varchar_to_tag"),
+    "NCHAR": ("nchar_to_column", "nchar_to_tag"),
+    "VARBINARY": ("varbinary_to_column", "varbinary_to_tag"),
+}
+TIMES = {
+    1: "millis_timestamps_to_column",
+    1_000: "micros_timestamps_to_column",
+    1_000_000: "nanos_timestamps_to_column",
+}
+
+
+class Source:
+    """A TDengine with a database of its own, a table in it that is shown, and a connection to write with."""
+
+    def __init__(self, tdengine: TDengine, shape: Shape = METER, table: str = "meters"):
         self.server = tdengine
         self.database = f"mirror_{os.getpid()}_{next(_numbers)}"
         self.tdengine = tdengine_connection.TDengine(
-            tdengine.host, tdengine.port, tdengine.user, tdengine.password, self.database, "meters"
+            tdengine.host, tdengine.port, tdengine.user, tdengine.password, self.database, table
         )
         self.connection = tdengine.connect()
-        self.execute(f"CREATE DATABASE {self.database}")
-        self.execute(f"CREATE TABLE {self.database}.meters {FIT}")
+        self.create_database(shape)
+
+    def create_database(self, shape: Shape) -> None:
+        self.execute(f"CREATE DATABASE {self.database} PRECISION '{shape.precision}'")
+        self.units = UNITS[shape.precision]
+        self.create_table(shape)
+
+    def create_table(self, shape: Shape) -> None:
+        """The table that is shown, as a supertable or its subtable or a plain one."""
+        self.is_plain = shape.tags is None
+        if self.is_plain:
+            self.execute(f"CREATE TABLE {self.database}.{self.tdengine.table} ({shape.columns})")
+            return
+        self.execute(f"CREATE TABLE {self.database}.meters ({shape.columns}) TAGS ({shape.tags})")
+        if self.tdengine.table != "meters":
+            nulls = ", ".join(["NULL"] * len(self.tags))
+            subtable = f"{self.database}.{self.tdengine.table}"
+            self.execute(f"CREATE TABLE {subtable} USING {self.database}.meters TAGS ({nulls})")
+
+    @property
+    def meters(self) -> tuple[str, ...]:
+        """The tables that rows can be written into."""
+        return (self.tdengine.table,) if self.is_plain else METERS
+
+    @property
+    def altered(self) -> str:
+        """The table whose columns can be changed."""
+        return self.tdengine.table if self.is_plain else "meters"
+
+    def alter(self, change: str) -> None:
+        self.execute(f"ALTER TABLE {self.database}.{self.altered} {change}")
+
+    def drop_table(self) -> None:
+        self.execute(f"DROP TABLE {self.database}.{self.altered}")
 
     def execute(self, statement: str) -> None:
         self.connection.execute(statement)
@@ -75,37 +175,99 @@ class Source:
     def query(self, statement: str) -> list[tuple]:
         return list(self.connection.query(statement))
 
-    def clock(self) -> int:
-        """The server's time, ms since 1970."""
-        return self.query("SELECT CAST(NOW() AS BIGINT)")[0][0]
+    def describe(self, table: str | None = None) -> list[tuple[str, str, str]]:
+        """Name, type and note of each column."""
+        rows = self.query(f"DESCRIBE {self.database}.{table or self.tdengine.table}")
+        return [(name, kind.partition("(")[0], note) for name, kind, _, note, *_ in rows]
 
-    def insert(self, meter: str, rows: list[tuple], place: str = "here") -> None:
-        """Rows of (timestamp, current, voltage, phase); the subtable is made where there is none.
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name and type of what a row has besides its timestamp and its tags."""
+        return {name: kind for name, kind, note in self.describe(self.altered)[1:] if note != "TAG"}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {name: kind for name, kind, note in self.describe(self.altered) if note == "TAG"}
+
+    @property
+    def is_composite(self) -> bool:
+        return self.describe()[1][2] == "COMPOSITE KEY"
+
+    @property
+    def labels(self) -> list[str]:
+        """What the columns are called in the table that viewers see."""
+        names = [name for name, _, _ in self.describe()]
+        return ["timestamp" if name == "ts" and "timestamp" not in names else name for name in names]
+
+    @property
+    def key(self) -> str:
+        return f"`{self.describe()[0][0]}`"
+
+    def clock(self) -> int:
+        """The server's time, in the database's unit."""
+        return self.query("SELECT CAST(NOW() AS BIGINT)")[0][0] * self.units
+
+    def insert(self, meter: str, rows: list[tuple], tags: tuple | None = None) -> None:
+        """Rows of a timestamp and a reading; the subtable is made where there is none.
 
         Through a prepared statement: TDengine's SQL can't write NaN and infinity.
         """
-        timestamps, currents, voltages, phases = map(list, zip(*rows, strict=True))
+        kinds = self.tags
+        if tags is None:
+            tags = (
+                (METERS.index(meter), "here")
+                if list(kinds) == ["groupid", "location"]
+                else (None,) * len(kinds)
+            )
+        bound = [
+            getattr(taosws, BINDING[kind][1])(tag) for kind, tag in zip(kinds.values(), tags, strict=True)
+        ]
+        timestamps, *others = map(list, zip(*rows, strict=True))
+        columns = [getattr(taosws, TIMES[self.units])(timestamps)]
+        for kind, values in zip(self.columns.values(), others, strict=True):
+            bind = TIMES[self.units] if kind == "TIMESTAMP" else BINDING[kind][0]
+            columns.append(getattr(taosws, bind)(values))
+        values = f"VALUES ({', '.join('?' * len(columns))})"
+        names, marks = ", ".join(f"`{name}`" for name in kinds), ", ".join("?" * len(kinds))
+        if self.is_plain:
+            statement = f"INSERT INTO {meter} {values}"
+            bound_rows = taosws.stmt2_bind_param_view(None, [], columns)
+        else:
+            statement = f"INSERT INTO ? USING meters ({names}) TAGS ({marks}) {values}"
+            bound_rows = taosws.stmt2_bind_param_view(meter, bound, columns)
+        try:
+            self.write(statement, bound_rows)
+        except taosws.Error:  # where a table is new or altered, TDengine may go by what it was before
+            self.connection = self.server.connect()
+            self.execute("RESET QUERY CACHE")
+            self.write(statement, bound_rows)
+
+    def write(self, sql: str, rows: "taosws.PyStmt2BindParam") -> None:
         self.execute(f"USE {self.database}")
         statement = self.connection.stmt2_statement()
-        statement.prepare("INSERT INTO ? USING meters (groupid, location) TAGS (?, ?) VALUES (?, ?, ?, ?)")
-        columns = [
-            taosws.millis_timestamps_to_column(timestamps),
-            taosws.floats_to_column(currents),
-            taosws.ints_to_column(voltages),
-            taosws.doubles_to_column(phases),
-        ]
-        tags = [taosws.int_to_tag(METERS.index(meter)), taosws.nchar_to_tag(place)]
-        statement.bind([taosws.stmt2_bind_param_view(meter, tags, columns)])
+        statement.prepare(sql)
+        statement.bind([rows])
         statement.execute()
         statement.close()
 
-    def rows(self) -> list[tuple[str, Values]]:
-        """Subtable and values of every row of the last 12 hours, newest first, NaN and infinity as None."""
+    def rows(self) -> list[tuple[str, int, Values]]:
+        """Of the last 12 hours, newest first: subtable, timestamp (in the database's unit), values."""
+        described = self.describe()
+        columns = ", ".join(
+            f"CAST(`{name}` AS BIGINT)" if kind == "TIMESTAMP" else f"`{name}`" for name, kind, _ in described
+        )
         return [
-            (subtable, tuple(finite(value) for value in values))
+            (
+                subtable,
+                values[0],
+                tuple(
+                    shown(kind, value, self.units)
+                    for (_, kind, _), value in zip(described, values, strict=True)
+                ),
+            )
             for subtable, *values in self.query(
-                "SELECT tbname, CAST(ts AS BIGINT), location, groupid, current, voltage, phase "
-                f"FROM {self.database}.meters WHERE ts >= NOW() - 12h ORDER BY ts DESC"
+                f"SELECT tbname, {columns} FROM {self.database}.{self.tdengine.table} "
+                f"WHERE {self.key} >= NOW() - 12h ORDER BY {self.key} DESC"
             )
         ]
 
@@ -114,24 +276,23 @@ class Source:
         self.connection.close()
 
 
-def finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 class Copy:
     """The reader and the server's Mirror in this process, polled by hand."""
 
     def __init__(self, source: Source, limit: int = LIMIT):
         self.source = source
         self.limit = limit
-        self.mirror = Mirror(
-            perspective.Server().new_local_client(), source.tdengine, ViewerGate("127.0.0.1", 8080)
-        )
-        self.reader = Reader(source.tdengine, limit)
+        gate = ViewerGate("127.0.0.1", 8080)
+        gate.send_away = lambda reason: self.leave()
+        self.mirror = Mirror(perspective.Server().new_local_client(), source.tdengine, gate)
+        self.reader = Reader(source.tdengine, "12h", limit)
         self.connection = source.server.connect()
         self.updates = 0
-        self.view = self.mirror.table.view()
-        self.view.on_update(self.count)
+        self.view: perspective.View | None = None
+
+    def leave(self) -> None:
+        self.view.delete()
+        self.view = None
 
     def count(self, *_: object) -> None:
         self.updates += 1
@@ -149,6 +310,9 @@ class Copy:
         self.mirror.take(poll)
         assert self.updates - before <= 1, "a poll is at most one update for a viewer"
         assert poll.rows <= self.limit
+        if self.view is None:
+            self.view = self.mirror.table.view()
+            self.view.on_update(self.count)
         return poll
 
     def poll_new(self) -> Poll:
@@ -162,20 +326,20 @@ class Copy:
 
     def rows(self) -> list[Values]:
         columns = self.view.to_columns()
-        names = ["timestamp", *list(COLUMNS)[1:]]
-        return list(zip(*(columns[name] for name in names), strict=True))
+        return list(zip(*columns.values(), strict=True))
 
     def assert_exact(self) -> None:
         """The table's rows are the newest `limit` of the window, any of those that tie at its old end."""
-        truth = [values for _, values in self.source.rows()]
+        assert list(self.view.to_columns()) == self.source.labels
+        truth = self.source.rows()
         window = truth[: self.limit]
-        oldest = window[-1][0] if window else None
+        oldest = window[-1][1] if window else None
         left = Counter(self.rows())
-        for values in window:
-            if values[0] != oldest:
+        for _, timestamp, values in window:
+            if timestamp != oldest:
                 assert left[values] > 0, f"{values} is missing"
                 left[values] -= 1
-        tied = Counter(values for values in truth if values[0] == oldest)
+        tied = Counter(values for _, timestamp, values in truth if timestamp == oldest)
         surplus = left - tied
         assert not surplus, f"{surplus} should not be there"
         assert len(self.rows()) == len(window)
@@ -185,16 +349,53 @@ class Copy:
         before = self.updates
         for whole_window in (False, True, False):
             poll = self.poll(whole_window) if whole_window else self.poll_new()
-            assert (poll.update, poll.whole) == (None, False)
+            assert (poll.update, poll.whole, poll.schema) == (None, False, None)
         assert self.updates == before
 
 
-currents = st.one_of(st.none(), st.just(math.nan), st.floats(-1e6, 1e6, width=32))
-phases = st.one_of(st.none(), st.just(math.inf), st.floats(allow_nan=False, allow_infinity=False, width=64))
-voltages = st.one_of(st.none(), st.integers(-(2**31) + 1, 2**31 - 1))
-readings = st.tuples(currents, voltages, phases)
+# None empty: TDengine refuses to bind a batch whose texts are all empty.
+texts = st.sampled_from(["here", "東京", "O'Hare", "a\\b"])
+VALUES = {  # by TDengine's type
+    "BOOL": st.booleans(),
+    "TINYINT": st.integers(-128, 127),
+    "INT": st.one_of(st.integers(-(2**31) + 1, 2**31 - 1)),
+    "BIGINT": st.integers(-(2**63) + 1, 2**63 - 1),
+    "SMALLINT UNSIGNED": st.integers(0, 2**16 - 1),
+    "BIGINT UNSIGNED": st.integers(0, 2**64 - 1),
+    "FLOAT": st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32)),
+    "DOUBLE": st.one_of(st.just(math.inf), st.just(math.nan), st.floats(width=64)),
+    "VARCHAR": texts,
+    "NCHAR": texts,
+    "VARBINARY": st.binary(min_size=1, max_size=8),
+    "TIMESTAMP": st.one_of(st.integers(-(10**18), 4 * 10**18), st.just(0)),
+}
+
+
+class Data:
+    """Draws values that fit the table's columns as they are at the moment."""
+
+    def __init__(self, data: st.DataObject, source: Source):
+        self.data = data
+        self.source = source
+        self.columns = source.columns
+        self.is_composite = source.is_composite
+
+    def reading(self) -> Reading:
+        strategies = [st.one_of(st.none(), VALUES[kind]) for kind in self.columns.values()]
+        if self.is_composite:
+            strategies[0] = st.integers(0, 2)
+        return self.data.draw(st.tuples(*strategies))
+
+    def tags(self) -> tuple:
+        return self.data.draw(
+            st.tuples(*(st.one_of(st.none(), VALUES[kind]) for kind in self.source.tags.values()))
+        )
+
+
+meters = st.integers(0, 3)
 # ms before now; none near enough to the window's edge to cross it meanwhile
 ages = st.one_of(st.integers(1, 50), st.integers(1, WINDOW - HOUR), st.integers(WINDOW + HOUR, 2 * WINDOW))
+drawn = st.data()
 
 
 class Histories(RuleBasedStateMachine):
@@ -203,106 +404,152 @@ class Histories(RuleBasedStateMachine):
     server: TDengine  # set by each test
     restart: Any = None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.source = Source(self.server)
+    @initialize(shape=st.sampled_from(SHAPES), table=st.sampled_from(["meters", "meters", "d1"]))
+    def begin(self, shape: Shape, table: str) -> None:
+        self.source = Source(self.server, shape, table)
         self.copy = Copy(self.source)
         self.restarts = 0
         self.last_in_order = 0
-        self.fresh: set[tuple[str, Values]] = set()  # written in order since the mirror was exact
+        self.fresh: set[tuple[str, int, Values]] = set()  # written in order since the mirror was exact
         self.gone = False  # whether rows left since then, which only a read of the whole window can tell
-        self.table = self.fits = True
+        self.table = True
 
-    @rule(batch=st.dictionaries(st.sampled_from(METERS), st.lists(readings, min_size=1, max_size=4)))
-    @precondition(lambda self: self.table and self.fits)
-    def rows_in_order(self, batch: dict[str, list[tuple]]) -> None:
+    def meter(self, number: int) -> str:
+        return self.source.meters[number % len(self.source.meters)]
+
+    @rule(data=drawn, batch=st.dictionaries(meters, st.integers(1, 4)))
+    @precondition(lambda self: self.table)
+    def rows_in_order(self, data: st.DataObject, batch: dict[int, int]) -> None:
+        values = Data(data, self.source)
         start = max(self.source.clock(), self.last_in_order + 1)
-        for meter, rows in batch.items():
-            self.source.insert(meter, [(start + i, *row) for i, row in enumerate(rows)])
-            self.last_in_order = max(self.last_in_order, start + len(rows) - 1)
-        self.fresh |= {(name, row) for name, row in self.source.rows() if name in batch and row[0] >= start}
+        written = set()
+        for number, count in batch.items():
+            meter = self.meter(number)
+            if meter in written:
+                continue
+            written.add(meter)
+            self.source.insert(meter, [(start + i, *values.reading()) for i in range(count)])
+            self.last_in_order = max(self.last_in_order, start + count - 1)
+        self.fresh |= {row for row in self.source.rows() if row[0] in written and row[1] >= start}
 
-    @rule(meter=st.sampled_from(METERS), count=st.integers(LIMIT, 3 * LIMIT))
-    @precondition(lambda self: self.table and self.fits)
-    def more_rows_than_the_window_holds(self, meter: str, count: int) -> None:
-        self.rows_in_order({meter: [(float(i), i, None) for i in range(count)]})
+    @rule(data=drawn, number=meters, count=st.integers(LIMIT, 3 * LIMIT))
+    @precondition(lambda self: self.table)
+    def more_rows_than_the_window_holds(self, data: st.DataObject, number: int, count: int) -> None:
+        self.rows_in_order(data, {number: count})
 
-    @rule(meter=st.sampled_from(METERS), age=ages, reading=readings, place=st.sampled_from(PLACES))
-    @precondition(lambda self: self.table and self.fits)
-    def a_late_row(self, meter: str, age: int, reading: tuple, place: str) -> None:
+    @rule(data=drawn, number=meters, age=ages)
+    @precondition(lambda self: self.table)
+    def a_late_row(self, data: st.DataObject, number: int, age: int) -> None:
+        values = Data(data, self.source)
         self.fresh.clear()
-        self.source.insert(meter, [(self.source.clock() - age, *reading)], place)
+        timestamp = self.source.clock() - age * self.source.units
+        self.source.insert(self.meter(number), [(timestamp, *values.reading())], values.tags())
 
-    @rule(meter=st.sampled_from(METERS), ahead=st.integers(HOUR // 60, 48 * HOUR), count=st.integers(1, 12))
-    @precondition(lambda self: self.table and self.fits)
-    def rows_from_the_future(self, meter: str, ahead: int, count: int) -> None:
-        start = self.source.clock() + ahead
-        self.source.insert(meter, [(start + i, 1.5, i, 0.5) for i in range(count)])
+    @rule(data=drawn, number=meters, ahead=st.integers(HOUR // 60, 48 * HOUR), count=st.integers(1, 12))
+    @precondition(lambda self: self.table)
+    def rows_from_the_future(self, data: st.DataObject, number: int, ahead: int, count: int) -> None:
+        values = Data(data, self.source)
+        start = self.source.clock() + ahead * self.source.units
+        self.source.insert(self.meter(number), [(start + i, *values.reading()) for i in range(count)])
 
-    @rule(which=st.integers(0, 11), reading=readings)
-    @precondition(lambda self: self.table and self.fits)
-    def a_row_is_overwritten(self, which: int, reading: tuple) -> None:
+    @rule(data=drawn, which=st.integers(0, 11))
+    @precondition(lambda self: self.table)
+    def a_row_is_overwritten(self, data: st.DataObject, which: int) -> None:
         if rows := self.source.rows():
-            meter, values = rows[which % len(rows)]
+            meter, timestamp, _ = rows[which % len(rows)]
             self.fresh.clear()
-            self.source.insert(meter, [(values[0], *reading)])
+            self.source.insert(meter, [(timestamp, *Data(data, self.source).reading())])
 
-    @rule(age=st.integers(0, 3), reading=readings, meters=st.permutations(METERS))
-    @precondition(lambda self: self.table and self.fits)
-    def all_meters_at_one_timestamp(self, age: int, reading: tuple, meters: list[str]) -> None:
-        timestamp = self.source.clock() - age * HOUR
+    @rule(data=drawn, age=st.integers(0, 3), order=st.permutations(range(4)))
+    @precondition(lambda self: self.table)
+    def all_meters_at_one_timestamp(self, data: st.DataObject, age: int, order: list[int]) -> None:
+        values = Data(data, self.source)
+        timestamp = self.source.clock() - age * HOUR * self.source.units
         self.fresh.clear()
-        for meter in meters:
-            self.source.insert(meter, [(timestamp, *reading)])
+        for number in order:
+            for _ in range(1 + values.is_composite):
+                self.source.insert(self.meter(number), [(timestamp, *values.reading())])
 
     @rule(which=st.integers(0, 11), how=st.sampled_from(["one", "newer", "older", "all"]))
-    @precondition(lambda self: self.table and self.fits)
+    @precondition(lambda self: self.table)
     def rows_are_deleted(self, which: int, how: str) -> None:
         if rows := self.source.rows():
-            meter, values = rows[which % len(rows)]
-            where = {"one": f"ts = {values[0]}", "newer": f"ts >= {values[0]}", "older": f"ts <= {values[0]}"}
+            meter, timestamp, _ = rows[which % len(rows)]
+            key = self.source.key
+            where = {
+                "one": f" WHERE {key} = {timestamp}",
+                "newer": f" WHERE {key} >= {timestamp}",
+                "older": f" WHERE {key} <= {timestamp}",
+            }
             self.gone = True
-            condition = f" WHERE {where[how]}" if how in where else ""
-            table = meter if how == "one" else "meters"
-            self.source.execute(f"DELETE FROM {self.source.database}.{table}{condition}")
+            table = meter if how == "one" else self.source.tdengine.table
+            self.source.execute(f"DELETE FROM {self.source.database}.{table}{where.get(how, '')}")
 
-    @rule(meter=st.sampled_from(METERS), place=st.sampled_from([*PLACES, None]))
-    @precondition(lambda self: self.table and self.fits)
-    def a_tag_is_changed(self, meter: str, place: str | None) -> None:
-        if any(name == meter for name, _ in self.source.rows()):
+    @rule(data=drawn, number=meters)
+    @precondition(lambda self: self.table and not self.source.is_plain)
+    def a_tag_is_changed(self, data: st.DataObject, number: int) -> None:
+        meter = self.meter(number)
+        if any(name == meter for name, _, _ in self.source.rows()):
             self.fresh.clear()
-            self.source.execute(f"ALTER TABLE {self.source.database}.{meter} SET TAG location = {sql(place)}")
+            name, value = list(zip(self.source.tags, Data(data, self.source).tags(), strict=True))[-1]
+            self.source.execute(f"ALTER TABLE {self.source.database}.{meter} SET TAG `{name}` = {sql(value)}")
+
+    @rule(how=st.sampled_from(["column", "tag", "wider"]), seen=st.booleans())
+    @precondition(lambda self: self.table)
+    def the_columns_are_changed(self, how: str, seen: bool) -> None:
+        """A column or a tag comes or, where it is there, goes; or a text gets longer."""
+        if how == "tag" and self.source.is_plain:
+            return
+        found = {**self.source.columns, **self.source.tags}
+        if how == "column":
+            change = "DROP COLUMN extra" if "extra" in found else "ADD COLUMN extra DOUBLE"
+        elif how == "tag":
+            change = "DROP TAG more" if "more" in found else "ADD TAG more NCHAR(8)"
+        elif "note" in found:
+            kind = found["note"]
+            self.width += 1
+            change = f"MODIFY COLUMN note {kind}({self.width})"
+        else:
+            return
+        self.fresh.clear()
+        self.gone = True
+        self.source.alter(change)
+        if seen:
+            self.new_rows_are_read()
+
+    width = 40
 
     @rule()
     @precondition(lambda self: self.table)
     def the_table_is_dropped(self) -> None:
         self.gone = True
-        self.source.execute(f"DROP TABLE {self.source.database}.meters")
+        self.fresh.clear()
+        self.source.drop_table()
         self.table = False
 
-    @rule(columns=st.sampled_from([FIT, FIT, FIT, *MISFITS]), seen=st.booleans())
+    @rule(shape=st.sampled_from(SHAPES), data=drawn, seen=st.booleans())
     @precondition(lambda self: not self.table)
-    def the_table_is_created_again(self, columns: str, seen: bool) -> None:
+    def the_table_is_created_again(self, shape: Shape, data: st.DataObject, seen: bool) -> None:
+        """Perhaps with other columns, and with rows that a read of new rows alone would meet."""
         if seen:
             self.new_rows_are_read()
-        self.source.execute(f"CREATE TABLE {self.source.database}.meters {columns}")
-        self.table, self.fits = True, columns == FIT
-        if columns in MISFITS[:2]:  # a read of new rows alone would meet these
-            self.source.execute(
-                f"INSERT INTO {self.source.database}.d0 USING {self.source.database}.meters "
-                f"TAGS (1, 'x') VALUES ({self.source.clock() + HOUR}, '1', '2', 3)"
-            )
+        self.source.create_table(shape)
+        self.table = True
+        if seen:
+            self.rows_from_the_future(data, 1, HOUR, 2)
 
-    @rule(seen=st.booleans())
-    def the_database_is_dropped_and_created_again(self, seen: bool) -> None:
+    @rule(shape=st.sampled_from(SHAPES), seen=st.booleans())
+    def the_database_is_dropped_and_created_again(self, shape: Shape, seen: bool) -> None:
+        """Perhaps with another precision."""
         self.gone = True
+        self.fresh.clear()
+        self.last_in_order = 0
         self.source.execute(f"DROP DATABASE {self.source.database}")
         if seen:
             self.table = False
             self.new_rows_are_read()
-        self.source.execute(f"CREATE DATABASE {self.source.database}")
-        self.source.execute(f"CREATE TABLE {self.source.database}.meters {FIT}")
-        self.table = self.fits = True
+        self.source.create_database(shape)
+        self.table = True
 
     @rule(seen=st.booleans())
     @precondition(lambda self: self.restart and self.restarts < 1)
@@ -318,18 +565,18 @@ class Histories(RuleBasedStateMachine):
         try:
             self.copy.poll_new()
         except self.errors():
-            assert self.copy.mirror.table.size() <= LIMIT
+            assert self.copy.mirror.table is None or self.copy.mirror.table.size() <= LIMIT
             return
         held = Counter(self.copy.rows())
         if self.fresh and not self.gone:
             window = self.source.rows()[:LIMIT]
-            oldest = window[-1][1][0]
-            for key in self.fresh & {row for row in window if row[1][0] > oldest}:
-                assert held[key[1]], f"{key} was written in order and is not there"
+            oldest = window[-1][1]
+            for row in self.fresh & {row for row in window if row[1] > oldest}:
+                assert held[row[2]], f"{row} was written in order and is not there"
 
     @rule()
     def it_settles(self) -> None:
-        if not self.table or not self.fits:
+        if not self.table:
             with pytest.raises(self.errors()):
                 self.copy.poll(whole_window=True)
             return
@@ -347,11 +594,10 @@ class Histories(RuleBasedStateMachine):
         return TDengineError, taosws.Error
 
     def teardown(self) -> None:
-        if not self.table or not self.fits:
-            self.source.execute(f"DROP TABLE IF EXISTS {self.source.database}.meters")
-            self.source.execute(f"CREATE TABLE {self.source.database}.meters {FIT}")
-            self.table = self.fits = True
         try:
+            if not self.table:
+                self.source.create_table(METER)
+                self.table = True
             self.it_settles()
         finally:
             self.source.close()
@@ -426,24 +672,7 @@ def test_floats_are_shown_to_the_last_bit(source: Source) -> None:
     start = source.clock()
     source.insert("d0", [(start + i, chance.uniform(0, 500), i, chance.uniform(0, 105)) for i in range(300)])
     copy.poll()
-    assert sorted(copy.rows()) == sorted(values for _, values in source.rows())
-
-
-@pytest.mark.parametrize("columns", MISFITS[:2])
-def test_rows_of_a_table_made_anew_with_other_types_are_not_shown(source: Source, columns: str) -> None:
-    copy = Copy(source)
-    source.insert("d0", [(source.clock(), 1.0, 1, 1.0)])
-    copy.poll()
-    before = copy.rows()
-    source.execute(f"DROP TABLE {source.database}.meters")
-    source.execute(f"CREATE TABLE {source.database}.meters {columns}")
-    source.execute(
-        f"INSERT INTO {source.database}.d0 USING {source.database}.meters (groupid) TAGS (1) "
-        f"VALUES ({source.clock() + 1}, '7', '7', 7)"
-    )
-    with pytest.raises(Refused, match="no table of meter readings"):
-        copy.poll_new()
-    assert copy.rows() == before
+    assert sorted(copy.rows()) == sorted(values for *_, values in source.rows())
 
 
 def test_viewers_hear_nothing_while_nothing_changes_and_of_each_change_once(source: Source) -> None:
@@ -515,7 +744,7 @@ def test_a_renewed_table_holds_the_same_and_leaves_no_view_behind(
     gate = ViewerGate("127.0.0.1", 8080)
     monkeypatch.setattr(gate, "renewal_due", lambda: True)
     mirror = Mirror(perspective.Server().new_local_client(), source.tdengine, gate)
-    mirror.take(Reader(source.tdengine, 1000).poll(source.connection))
+    mirror.take(Reader(source.tdengine, "12h", 1000).poll(source.connection))
     view = mirror.table.view(columns=["voltage", "current", "phase"])
     newest_first = list(range(50))[::-1]  # each row in its slot, where the next update looks for it
     assert view.to_columns() == {"voltage": newest_first, "current": [1.5] * 50, "phase": [None] * 50}
