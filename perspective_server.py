@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NoReturn
 
 import perspective
 import tornado.web
@@ -334,7 +333,8 @@ def read_layout(file: str) -> str:
     if not file:
         return "null"
     try:
-        layout = json.loads(Path(file).read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        layout = json.loads(Path(file).read_text(encoding="utf-8"))
+        text = json.dumps(layout, allow_nan=False)  # Python reads NaN and infinity, a browser does not
     except OSError as error:
         raise ValueError(f"PERSPECTIVE_LAYOUT: can't read {file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -345,11 +345,7 @@ def read_layout(file: str) -> str:
             f"PERSPECTIVE_LAYOUT: {file} must be a list of one to {MAX_VIEWERS_IN_LAYOUT} viewer "
             "configurations, as the page's download button writes it"
         )
-    return json.dumps(layout)
-
-
-def refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    return text
 
 
 class BrowserFileHandler(Handler):

@@ -29,6 +29,7 @@ from tdengine_connection import (
     errors_explained,
     limit_waits,
     quote_name,
+    quote_text,
     server_version,
     silence_driver,
     start_child,
@@ -76,6 +77,22 @@ def create_database(connection: taosws.Connection, tdengine: TDengine) -> None:
     """Create the database unless it exists, and use it."""
     connection.execute(f"CREATE DATABASE IF NOT EXISTS {quote_name(tdengine.database)}")
     connection.execute(f"USE {quote_name(tdengine.database)}")
+
+
+def check_subtables(connection: taosws.Connection, tdengine: TDengine) -> None:
+    """Raises Refused where the supertable holds other subtables than the producer's: they are somebody's."""
+    own = [subtable(meter) for meter in range(len(LOCATIONS))]
+    found = connection.query(
+        "SELECT table_name FROM information_schema.ins_tables "
+        f"WHERE db_name = {quote_text(tdengine.database)} AND stable_name = {quote_text(tdengine.table)} "
+        f"LIMIT {len(own) + 1}"
+    )
+    for (name,) in found:
+        if name not in own:
+            raise Refused(
+                f"{tdengine.database}.{tdengine.table} holds subtables that are not the producer's ({name}): "
+                "choose another TAOS_TABLENAME, or --append to write beside them"
+            )
 
 
 def create_table(connection: taosws.Connection, tdengine: TDengine, reset: bool) -> None:
@@ -140,12 +157,16 @@ def prepare(connection: taosws.Connection, tdengine: TDengine) -> taosws.TaosStm
     return statement
 
 
+def subtable(meter: int) -> str:
+    return f"d_bind_{meter}"
+
+
 def insert_data(statement: taosws.TaosStmt2, batch: list[MeterRows]) -> int:
     """Write a batch, all meters in one bind, and return the number of rows that TDengine took."""
     statement.bind(
         [
             taosws.stmt2_bind_param_view(
-                f"d_bind_{meter}",
+                subtable(meter),
                 [taosws.int_to_tag(meter), taosws.varchar_to_tag(LOCATIONS[meter])],
                 [
                     taosws.millis_timestamps_to_column(timestamps),
@@ -160,7 +181,7 @@ def insert_data(statement: taosws.TaosStmt2, batch: list[MeterRows]) -> int:
     return statement.execute()
 
 
-def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
+def write_batches(pipe: Connection, tdengine: TDengine, reset: bool, append: bool) -> None:
     """The child process: connect, tell the newest timestamp there is, then make and write each batch that
     is asked for.
 
@@ -172,6 +193,8 @@ def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
         with errors_explained(tdengine), watchdog():
             connection, _ = connect(tdengine)
             create_database(connection, tdengine)
+            if not append:
+                check_subtables(connection, tdengine)
             create_table(connection, tdengine, reset)
             newest = last_timestamp(connection, tdengine)
             statement = prepare(connection, tdengine)
@@ -190,19 +213,20 @@ def write_batches(pipe: Connection, tdengine: TDengine, reset: bool) -> None:
 class Writer:
     """The child process as `main` sees it: started when needed, gone after any failure."""
 
-    def __init__(self, tdengine: TDengine, reset: bool):
+    def __init__(self, tdengine: TDengine, reset: bool, append: bool):
         self.tdengine = tdengine
         self.reset = reset
+        self.append = append  # also where there are subtables of others
         self.process = None
         self.asked = False  # for a batch, and there is no answer yet
 
     def start(self) -> int:
         """Start the child; returns the newest timestamp (ms) in the table. Raises TDengineError."""
         server_version(self.tdengine)  # spares a process for each attempt while nothing answers
-        self.process, self.pipe = start_child(write_batches, self.tdengine, self.reset)
+        self.process, self.pipe = start_child(write_batches, self.tdengine, self.reset, self.append)
         limit_waits(self.pipe, CHILD_SILENCE)
         newest = self.answer()
-        self.reset = False
+        self.reset, self.append = False, True  # from now on it is the producer's
         return newest
 
     def write(self, order: Order) -> int:
@@ -335,6 +359,11 @@ def parse_arguments() -> argparse.Namespace:
         "--count", metavar="BATCHES", type=number(1, 10**9), help="end after so many batches (default: never)"
     )
     parser.add_argument("--reset", action="store_true", help="drop the table and its data first")
+    parser.add_argument(
+        "--append",
+        action="store_true",
+        help="also write into (or drop) a supertable that holds other subtables than the producer's ten",
+    )
     return parser.parse_args()
 
 
@@ -343,7 +372,7 @@ def main() -> None:
     tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, raise_stop)
-    writer = Writer(tdengine, arguments.reset)
+    writer = Writer(tdengine, arguments.reset, arguments.append)
     began = time.monotonic()
     written = batches = 0
     status = 0

@@ -5,6 +5,10 @@
 # Ctrl-C, TERM or a closed terminal stop all of it, with exit status 0. A part that dies is started again; one that dies
 # three times in ten seconds ends the run with status 1. A wrong option is status 2.
 set -eu
+case ${PERSPECTIVE_LAYOUT:-} in
+    '' | /*) ;;
+    *) export PERSPECTIVE_LAYOUT="$PWD/$PERSPECTIVE_LAYOUT" ;;
+esac
 CDPATH='' cd -- "$(dirname -- "$0")"
 
 EMULATOR=tdengine_emulator
@@ -25,10 +29,12 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 usage() {
     cat <<END
-usage: sh run.sh [--no-producer]
+usage: sh run.sh [--producer | --no-producer]
 
 Starts the producer and the dashboard's server, and TDengine's emulator where no TDengine answers on this machine.
-  --no-producer   only show what others write
+  --no-producer   only show what others write; so it is by itself where TAOS_DATABASE or TAOS_TABLENAME is set to
+                  another table than power.meters
+  --producer      write also into that other table
 Settings are environment variables, such as TAOS_HOST, TAOS_PORT and PERSPECTIVE_PORT; README.md lists them.
 END
 }
@@ -135,9 +141,10 @@ find_opener() {
     fi
 }
 
-wanted="$SERVER $PRODUCER"
+wanted=
 for argument; do
     case $argument in
+        --producer) wanted="$SERVER $PRODUCER" ;;
         --no-producer) wanted=$SERVER ;;
         -h | --help) usage && exit ;;
         *)
@@ -183,6 +190,13 @@ if [ -n "$emulator" ]; then
     [ "$TAOS_HOST" != ::1 ] || TAOS_HOST=127.0.0.1
 else
     say "using the TDengine on $TAOS_HOST:$TAOS_PORT"
+fi
+table=${TAOS_DATABASE:-power}.${TAOS_TABLENAME:-meters}
+if [ -z "$wanted" ] && [ "$table" = power.meters ]; then
+    wanted="$SERVER $PRODUCER"
+elif [ -z "$wanted" ]; then
+    wanted=$SERVER
+    say "showing $table, and writing nothing into it (--producer does)"
 fi
 for part in $wanted; do
     start "$part"

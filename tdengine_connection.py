@@ -56,8 +56,8 @@ class Refused(TDengineError):
     """TDengine answers but can't be used as it is: wrong password, too old, another table of that name."""
 
 
-class NoColumn(Refused):
-    """The table has no column of a name that was asked for."""
+class OtherColumns(Refused):
+    """The table has other columns than it had before."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def explain(tdengine: TDengine, error: Exception) -> TDengineError:
     if code == NO_TABLE:
         return Refused(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
     if code == NO_COLUMN:
-        return NoColumn(f"{tdengine.database}.{tdengine.table} has other columns than asked for: {message}")
+        return OtherColumns(f"{tdengine.database}.{tdengine.table} has other columns now: {message}")
     if code.startswith("0xE0"):
         return OutOfReach(f"TDengine at {tdengine.url} is gone or too slow: {message} [{code}]")
     return Refused(f"TDengine at {tdengine.url} says: {message} [{code}]")

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from tdengine_connection import (
-    NoColumn,
+    OtherColumns,
     Refused,
     TDengine,
     TDengineError,
@@ -203,17 +203,13 @@ def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int
     raise Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
 
 
-class ColumnsChanged(Refused):
-    """The table's columns are no longer those of the schema."""
-
-
 def read_tdengine(
     connection: "taosws.Connection", tdengine: TDengine, schema: Schema, since: str, limit: int
 ) -> Rows:
     """The newest `limit` rows for which `since` holds, newest first.
 
     Of the rows that tie at the oldest timestamp those with the highest subtable names are taken, the same
-    ones each time. Raises Refused, ColumnsChanged among them, or taosws.Error.
+    ones each time. Raises OtherColumns where the schema is out of date, or another TDengineError.
     """
     rows = select(connection, tdengine, schema, f"{since} ORDER BY {schema.key} DESC LIMIT {limit}")
     if len(rows) == limit:
@@ -233,16 +229,13 @@ def read_tdengine(
 
 def select(connection: "taosws.Connection", tdengine: TDengine, schema: Schema, condition: str) -> Rows:
     """The rows of `condition`."""
-    try:
-        with errors_explained(tdengine):
-            result = connection.query(f"SELECT {schema.select} FROM {tdengine.table_sql} WHERE {condition}")
-    except NoColumn as error:
-        raise ColumnsChanged(str(error)) from None
-    # The table may have been dropped and made anew since the last DESCRIBE.
-    if [field.type() for field in result.fields] != schema.result_kinds:
-        raise ColumnsChanged(f"the columns of {tdengine.database}.{tdengine.table} are being changed")
-    size = schema.key_size
-    return {row[:size]: row for row in result}
+    with errors_explained(tdengine):
+        result = connection.query(f"SELECT {schema.select} FROM {tdengine.table_sql} WHERE {condition}")
+        kinds = [field.type() for field in result.fields]
+        if kinds != schema.result_kinds:  # the table was dropped and made anew since the last DESCRIBE
+            raise OtherColumns(f"{tdengine.database}.{tdengine.table} has other columns now: {kinds}")
+        size = schema.key_size
+        return {row[:size]: row for row in result}
 
 
 class Window:
@@ -373,7 +366,7 @@ class Reader:
         if now < self.next_window_read and self.watermarks:
             try:
                 update = self.window.merge(self.read_new(connection))
-            except ColumnsChanged:
+            except OtherColumns:
                 self.forget_time()
         if not self.watermarks or now >= self.next_window_read:
             schema, update, whole = self.read_all(connection)

@@ -437,7 +437,7 @@ def measure_start(tdengine: TDengine) -> float:
     port = free_port()
     own = settings(tdengine) | {"PERSPECTIVE_PORT": str(port)}
     began = time.monotonic()
-    with Process(["sh", "run.sh"], own) as process:
+    with Process(["sh", "run.sh", "--producer"], own) as process:
         asyncio.run(watch.first_row(f"ws://127.0.0.1:{port}/websocket"))
         took = time.monotonic() - began
         process.signal(15)

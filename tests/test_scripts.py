@@ -38,7 +38,8 @@ import os, subprocess, sys, time
 name = os.path.basename(os.path.dirname(__file__) if __file__.endswith("__main__.py") else __file__)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
 print(name, "runs:", os.getpid(), child.pid, *sys.argv[1:])
-print(name, "settings:", *sorted(k + "=" + v for k, v in os.environ.items() if k.startswith("TAOS_")))
+settings = [k + "=" + v for k, v in os.environ.items() if k.startswith(("TAOS_", "PERSPECTIVE_"))]
+print(name, "settings:", *sorted(settings))
 time.sleep(3600)
 """
 
@@ -223,6 +224,32 @@ def test_no_producer_leaves_the_producer_out(stubs: Path) -> None:
         assert PRODUCER not in run.output
 
 
+@pytest.mark.parametrize("settings", [{"TAOS_DATABASE": "test"}, {"TAOS_TABLENAME": "sensors"}])
+def test_nothing_is_written_into_another_table_unless_asked_for(
+    stubs: Path, settings: dict[str, str]
+) -> None:
+    with start(stubs, **settings) as run:
+        table = f"{settings.get('TAOS_DATABASE', 'power')}.{settings.get('TAOS_TABLENAME', 'meters')}"
+        run.wait_for_line(f"showing {table}, and writing nothing into it")
+        part_pid(run, SERVER)
+        run.signal(signal.SIGTERM)
+        run.wait()
+        assert f"{PRODUCER} runs" not in run.output
+    with start(stubs, "--producer", **settings) as run:
+        part_pid(run, PRODUCER)
+
+
+def test_naming_the_default_table_changes_nothing(stubs: Path) -> None:
+    with start(stubs, TAOS_DATABASE="power", TAOS_TABLENAME="meters") as run:
+        part_pid(run, PRODUCER)
+        assert "writing nothing" not in run.output
+
+
+def test_a_layout_is_found_from_where_run_sh_was_called(stubs: Path) -> None:
+    with start(stubs, PERSPECTIVE_LAYOUT="tmp/mine.json") as run:
+        assert "/tmp/mine.json" in run.wait_for_line(f"{SERVER} settings:")
+
+
 def test_the_two_addresses_are_printed(stubs: Path) -> None:
     with start(stubs) as run:
         run.wait_for_line("http://localhost:8080/")
@@ -237,7 +264,7 @@ def test_the_addresses_follow_the_settings(stubs: Path) -> None:
 
 
 def test_settings_reach_the_parts(stubs: Path) -> None:
-    with start(stubs, TAOS_DATABASE="other", TAOS_PASSWORD="a b") as run:
+    with start(stubs, "--producer", TAOS_DATABASE="other", TAOS_PASSWORD="a b") as run:
         for part in (SERVER, PRODUCER):
             line = run.wait_for_line(f"{part} settings:")
             assert "TAOS_DATABASE=other" in line
@@ -255,7 +282,7 @@ def test_an_unknown_option_is_one_line_and_status_2(stubs: Path) -> None:
 def test_help_says_how_and_starts_nothing(stubs: Path, option: str) -> None:
     with start(stubs, option) as run:
         assert run.wait() == 0
-        assert run.lines[0] == "usage: sh run.sh [--no-producer]"
+        assert run.lines[0] == "usage: sh run.sh [--producer | --no-producer]"
         assert "runs:" not in run.output
 
 
