@@ -99,7 +99,7 @@ def test_a_poll_asks_for_the_new_rows_alone(source: Source) -> None:
     queries = counted(copy)
     copy.poll_new()
     assert len(queries) == 1
-    assert f"WHERE ts > {start} ORDER BY ts DESC LIMIT 100" in queries[0]
+    assert f"WHERE `ts` > {start} ORDER BY `ts` DESC LIMIT 100" in queries[0]
 
 
 def test_rows_from_the_future_are_not_read_again_at_each_poll(source: Source) -> None:
@@ -133,7 +133,7 @@ def test_no_query_sorts_the_window_by_a_second_key(source: Source) -> None:
         copy.poll(whole_window)
     for query in queries:
         _, _, order = query.partition("ORDER BY ")
-        assert order.startswith("ts DESC LIMIT") or "WHERE ts = " in query or not order
+        assert order.startswith("`ts` DESC LIMIT") or "WHERE `ts` = " in query or not order
 
 
 def test_reading_a_large_window_whole_takes_a_small_part_of_the_time(

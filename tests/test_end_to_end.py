@@ -49,17 +49,20 @@ class Server:
 
         return wait_for(live, f"a live server with {rows or 'any'} rows")
 
-    def shown(self, table: str = "meters_values") -> Counter:
-        """The rows that a viewer gets, as a multiset of tuples in the order of COLUMNS."""
+    def shown(self, table: str = "meters_values", columns: Sequence[str] = COLUMNS) -> Counter:
+        """The rows that a viewer gets, as a multiset of tuples in the order of the columns."""
+
+        async def look(viewer: Viewer) -> dict[str, list]:
+            opened = await viewer.client.open_table(table)
+            view = await opened.view(columns=list(columns))
+            return await view.to_columns()
 
         async def ask() -> dict[str, list]:
             async with Viewer(f"ws://127.0.0.1:{self.port}/websocket") as viewer:
-                opened = await viewer.client.open_table(table)
-                view = await opened.view(columns=COLUMNS)
-                return await view.to_columns()
+                return await viewer.ask(look(viewer))
 
-        columns = asyncio.run(ask())
-        return Counter(zip(*(columns[name] for name in COLUMNS), strict=True))
+        found = asyncio.run(ask())
+        return Counter(zip(*(found[name] for name in columns), strict=True))
 
 
 @contextmanager

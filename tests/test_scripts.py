@@ -688,7 +688,7 @@ def test_one_command_makes_a_live_dashboard_and_control_c_ends_all_of_it(clone: 
 def test_one_command_shows_the_tdengine_there_is(clone: Path, tdengine: "TDengine", database: str) -> None:
     port = free_port()
     settings = {**tdengine.settings(database), "PERSPECTIVE_PORT": str(port)}
-    with Run(clone, **settings) as run:
+    with Run(clone, "--producer", **settings) as run:
         run.wait_for_line(f"using the TDengine on {tdengine.host}:{tdengine.port}")
         wait_for(lambda: is_live(port), "1,000 live rows", timeout=60)
         run.signal(signal.SIGTERM)
@@ -700,7 +700,7 @@ def test_one_command_shows_the_tdengine_there_is(clone: Path, tdengine: "TDengin
 
 def test_a_wrong_password_ends_the_run_and_is_said(clone: Path, tdengine: "TDengine", database: str) -> None:
     settings = {**tdengine.settings(database), "TAOS_PASSWORD": "wrong", "PERSPECTIVE_PORT": str(free_port())}
-    with Run(clone, **settings) as run:
+    with Run(clone, "--producer", **settings) as run:
         assert run.wait(90) == 1
         assert "TAOS_PASSWORD" in run.output.split("died three times")[1], run.output
         assert "Traceback" not in run.output

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import perspective
@@ -53,6 +53,15 @@ class Viewer:
         with contextlib.suppress(asyncio.CancelledError):
             await self._pump
         self.socket.close()
+
+    async def ask(self, promise: Coroutine[Any, Any, Answer]) -> Answer:
+        """What the server answers; ConnectionError where it closes the WebSocket instead."""
+        asking = asyncio.create_task(promise)
+        await asyncio.wait({asking, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            return asking.result()
+        asking.cancel()
+        raise ConnectionError(f"closed with {self.closed.result()}")
 
     async def _send(self, request: bytes) -> None:
         self.requests.append(bytes(request))
