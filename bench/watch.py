@@ -35,6 +35,8 @@ class Datagrid(Viewer):
         """Follow the table from now on."""
         self.forget()
         self.changed = asyncio.Event()
+        while TABLE not in await self.client.get_hosted_table_names():
+            await asyncio.sleep(0.05)
         table = await self.client.open_table(TABLE)
         self.view = await table.view(columns=COLUMNS, sort=[["timestamp", "desc"]])
         await self.view.on_update(self.hear)
