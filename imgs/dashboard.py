@@ -28,10 +28,11 @@ SCREEN = {"width": 1280, "height": 720}
 PHONE = {"width": 390, "height": 844}
 RECORDED = {"width": 1000, "height": 700}  # small, but at its full size
 
-FRAME = 0.125  # seconds from one frame to the next, where the machine keeps up
+FRAME = 0.15  # seconds from one frame to the next, where the machine keeps up
 COLOURS = 255  # of the recording, 256 at most
 NEARNESS = 16  # two colours that differ less (in the sum of red, green and blue) count as one
 HEAD, TAIL = 1, 2  # seconds before the user does something, and afterwards
+MOVE = 0.4  # seconds that the mouse takes from one place to the next
 PATIENCE = 0.3  # seconds in which a watcher sees what the user is about to do, or did
 
 # A screenshot lacks the mouse pointer: an arrow that follows it.
@@ -141,16 +142,26 @@ def common_palette(pictures: list[Image.Image]) -> Image.Image:
 class User:
     """Someone at the dashboard who moves the mouse, clicks and types at a human pace."""
 
-    def __init__(self, page: Page):
+    def __init__(self, page: Page, x: float, y: float):
         self.page = page
+        self.x, self.y = x, y  # of the mouse
 
     async def click(self, target: Locator) -> None:
         await target.scroll_into_view_if_needed()
         box = await target.bounding_box()
-        await self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+        await self.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         await asyncio.sleep(PATIENCE)
-        await target.click()
+        await self.page.mouse.click(self.x, self.y)
         await asyncio.sleep(PATIENCE)
+
+    async def move(self, x: float, y: float) -> None:
+        """Move the mouse there, in as many steps as the machine makes in MOVE seconds."""
+        start_x, start_y, start = self.x, self.y, time.monotonic()
+        way = 0.0
+        while way < 1:
+            way = min(1, (time.monotonic() - start) / MOVE)
+            self.x, self.y = start_x + (x - start_x) * way, start_y + (y - start_y) * way
+            await self.page.mouse.move(self.x, self.y)
 
     async def choose(self, menu: Locator, option: str) -> None:
         await self.click(menu)
@@ -164,17 +175,16 @@ class User:
             await asyncio.sleep(PATIENCE / 3)
 
 
-async def group_and_filter(page: Page) -> None:
+async def group_and_filter(user: User) -> None:
     """In the datagrid: one row a location, not a meter; a row for their total; only some of the locations."""
-    user = User(page)
-    viewer = page.locator("perspective-viewer").first
+    viewer = user.page.locator("perspective-viewer").first
     await user.click(viewer.locator(".psp-tab-settings"))
     await user.click(viewer.locator("#group_by .row_close").nth(1))
     await user.choose(viewer.locator("#group_rollup_mode_selector"), "Rollup")
     await user.click(viewer.locator("#filter input"))
     await user.type("loc")
     await asyncio.sleep(PATIENCE)
-    await page.keyboard.press("Enter")
+    await user.page.keyboard.press("Enter")
     await user.choose(viewer.locator("#filter select"), "begins with")
     await user.click(viewer.locator("#filter input.string-filter"))
     await user.type("S")
@@ -187,11 +197,12 @@ async def group_and_filter(page: Page) -> None:
 async def record(browser: Browser, address: str, path: Path) -> None:
     page = await open_page(browser, address, RECORDED, "dark")
     await page.evaluate(POINTER)
-    await page.mouse.move(RECORDED["width"] * 0.45, RECORDED["height"] * 0.5)
+    user = User(page, RECORDED["width"] * 0.45, RECORDED["height"] * 0.5)
+    await user.move(user.x, user.y)
     recorder = Recorder(page)
     recording = asyncio.create_task(recorder.record())
     await asyncio.sleep(HEAD)
-    await group_and_filter(page)
+    await group_and_filter(user)
     await asyncio.sleep(TAIL)
     recorder.stopping.set()
     await recording
