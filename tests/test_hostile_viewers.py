@@ -1,21 +1,24 @@
 """Nothing that a viewer sends ends the server, holds the others up, or stays in its memory."""
 
 import asyncio
+import contextlib
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import perspective
 import psutil
 import pytest
 from conftest import TDengine
-from fuzzing import TABLE, Fuzzer, Victim, client_requests, page_requests
+from fuzzing import SCHEMA, TABLE, Fuzzer, Victim, client_requests, page_requests, table_rows
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support import Process, python, wait_for
 from test_end_to_end import Server, serving
-from viewers import Viewer, answer, dumb_viewer, url, wait_until_closed
+from viewers import Beat, Viewer, answer, dumb_viewer, url, wait_until_closed
 
-from viewer_gate import Request
+from viewer_gate import MAX_MEMORY_GROWTH, Request, ViewerGate, ViewerSession
 
 RECORDED = Fuzzer(random.Random(1), page_requests() + client_requests()).recorded
 
@@ -197,6 +200,110 @@ def test_a_broken_frame_ends_its_own_connection_alone(server: Server, what: str)
 
     asyncio.run(watch())
     assert "Traceback" not in server.process.output
+
+
+COLUMNS = list(SCHEMA)
+LONG = "a" * 1800
+SLOW: list[dict[str, Any]] = [
+    {"group_by": COLUMNS, "sort": [[column, "desc"] for column in COLUMNS]},
+    {"group_by": COLUMNS, "split_by": COLUMNS},
+    {"split_by": ["timestamp"]},
+    {"group_by": ["timestamp", "current"], "aggregates": dict.fromkeys(COLUMNS, "join")},
+    {"filter": [["location", "contains", "a"]] * 100},
+    {"filter": [["location", "in", [f"l{number}" for number in range(70)]]] * 100},
+    {"expressions": {"e": "concat(" + ", ".join(['string("timestamp")'] * 90) + ")"}},
+    {"expressions": {f"e{number}": f"concat(string(random()), '{number}')" for number in range(10)}},
+    {"expressions": {"e": f"replace_all(\"location\", '.', '{LONG}')"}},
+    {"expressions": {"e": "+".join(['sin("current")'] * 130)}},
+    {"expressions": {"e": 'order("location", ' + ", ".join(f"'{number}'" for number in range(250)) + ")"}},
+    {"expressions": {"e": 'match("location", \'' + "(.*)*" * 300 + "x')"}},
+]
+
+
+def test_slow_views_of_one_viewer_do_not_slow_down_the_others(server: Server) -> None:
+    async def attack() -> int:
+        """Make each of the views as soon as the server lets us. Returns how many it made."""
+        made = 0
+        async with Viewer(url(server)) as attacker:
+            table = await attacker.client.open_table(TABLE)
+            for config in SLOW[::2]:
+                with contextlib.suppress(perspective.PerspectiveError):
+                    slow = await answer(table.view(**config))
+                    made += 1
+                    await answer(slow.to_csv())
+                    await answer(slow.delete())
+        return made
+
+    async def look() -> None:
+        async with Beat(server, 3) as beat:
+            beat.start()
+            await beat.polls(10)
+            before = beat.taken()
+            beat.start()
+            assert await attack() > 1
+            meanwhile = beat.taken()
+        print(f"{before} before, {meanwhile} meanwhile")
+        assert meanwhile.seen > before.seen / 2
+        assert meanwhile.pace > before.pace / 3
+
+    asyncio.run(look())
+
+
+def test_no_view_takes_much_longer_than_grouping_by_all_columns() -> None:
+    engine = perspective.Server()
+    engine.new_local_client().table(SCHEMA, name=TABLE).update(table_rows(1000, 0))
+    answers: list[bytes] = []
+    session = ViewerSession(engine, ViewerGate("127.0.0.1", 8080), answers.append)
+    used: list[float] = []  # processor time, which does not depend on what else the machine does
+
+    async def send(request: bytes) -> None:
+        began = time.process_time()
+        session.handle(bytes(request))
+        used.append(time.process_time() - began)
+        while answers:
+            await client.handle_response(answers.pop(0))
+
+    client = perspective.AsyncClient(send)
+
+    async def seconds(config: dict[str, Any]) -> float:
+        table = await client.open_table(TABLE)
+        used.clear()
+        with contextlib.suppress(perspective.PerspectiveError):
+            await (await table.view(**config)).delete()
+        return max(used)
+
+    async def measure() -> None:
+        usual = min([await seconds({"group_by": COLUMNS}) for _ in range(3)])
+        for config in SLOW:
+            taken = await seconds(config)
+            print(f"{taken / usual:.1f} times as long: {str(config)[:90]}")
+            assert taken < 12 * usual
+
+    asyncio.run(measure())
+
+
+def test_memory_that_a_viewer_took_comes_back(server: Server) -> None:
+    process = psutil.Process(server.process.pid)
+
+    async def waste() -> None:
+        """Have the engine keep texts, of which it forgets none by itself: more than 15 MB a view."""
+        async with Viewer(url(server)) as viewer:
+            table = await viewer.client.open_table(TABLE)
+            for number in range(30):
+                text = f"{number}{LONG}"
+                with contextlib.suppress(perspective.PerspectiveError):  # on a busy machine it takes too long
+                    wasteful = await answer(
+                        table.view(expressions={"e": f"concat(string(random()), '{text}')"})
+                    )
+                    await wasteful.delete()
+
+    before = process.memory_info().rss
+    asyncio.run(waste())
+    polls = server.health()["polls"]
+    wait_for(lambda: server.health()["polls"] > polls + 3, "some polls")
+    after = process.memory_info().rss
+    print(f"{before >> 20} MB before, {after >> 20} MB after")
+    assert after < before + MAX_MEMORY_GROWTH + (48 << 20)
 
 
 def test_a_table_renewed_again_and_again_has_each_row_once(settings_filled: dict[str, str]) -> None:
