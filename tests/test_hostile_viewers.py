@@ -244,7 +244,7 @@ def test_slow_views_of_one_viewer_do_not_slow_down_the_others(server: Server) ->
             meanwhile = beat.taken()
         print(f"{before} before, {meanwhile} meanwhile")
         assert meanwhile.seen > before.seen / 2
-        assert meanwhile.pace > before.pace / 3
+        assert meanwhile.pace > before.pace / 8
 
     asyncio.run(look())
 
@@ -289,7 +289,7 @@ def test_memory_that_a_viewer_took_comes_back(server: Server) -> None:
         """Have the engine keep texts, of which it forgets none by itself: more than 15 MB a view."""
         async with Viewer(url(server)) as viewer:
             table = await viewer.client.open_table(TABLE)
-            for number in range(30):
+            for number in range(25):
                 text = f"{number}{LONG}"
                 with contextlib.suppress(perspective.PerspectiveError):  # on a busy machine it takes too long
                     wasteful = await answer(
