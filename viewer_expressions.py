@@ -19,7 +19,7 @@ TOKENS = re.compile(
     |(?P<column>"[^'"\\\n]+")
     |(?P<text>'(?:[^'"\\\n]|\\[^'"\\\n])+')
     |(?P<name>[A-Za-z_]\w*)
-    |(?P<sign>:=|==|!=|<=|>=|<>|&&|\|\||[-+*/%^<>=(){},;?:&|])""",
+    |(?P<sign>:=|==|!=|<=|>=|<>|[-+*/%^<>=(){},;?:])""",
     re.VERBOSE | re.ASCII,
 )
 # The engine looks for these in the text of an expression, inside quotes, too, and changes what follows.
@@ -94,7 +94,7 @@ RESERVED = {
 UNIT = re.compile(r"'\d{0,9}[smhDWMY]'", re.ASCII)
 
 # How tightly signs bind.
-LOGICAL = {"or": 1, "||": 1, "|": 1, "nor": 1, "xor": 1, "and": 2, "&&": 2, "&": 2, "nand": 2}
+LOGICAL = {"or": 1, "nor": 1, "xor": 1, "and": 2, "nand": 2}
 COMPARING = dict.fromkeys(("==", "=", "!=", "<>", "<", "<=", ">", ">="), 3)
 ARITHMETIC = {"+": 4, "-": 4, "*": 5, "/": 5, "%": 5, "^": 6}
 STRENGTH = {**LOGICAL, **COMPARING, **ARITHMETIC}
