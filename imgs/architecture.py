@@ -54,7 +54,7 @@ def facts() -> dict[str, str]:
         "supertable": f"{producer.TAOS_DATABASE}.{producer.TAOS_TABLENAME}",
         "poll": f"{server.PERSPECTIVE_REFRESH_RATE} ms",
         "window poll": f"{tdengine_reader.WINDOW_READ_INTERVAL} s",
-        "window": f"newest {server.PERSPECTIVE_LIMIT:,} rows",
+        "window": f"newest {server.PERSPECTIVE_LIMIT:,} rows of the last {server.PERSPECTIVE_WINDOW}",
         "table": server.PERSPECTIVE_TABLE_NAME,
         "server": f"Tornado :{server.PERSPECTIVE_PORT}",
     }
