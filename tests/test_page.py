@@ -2,15 +2,19 @@
 
 import base64
 import itertools
+import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import taosws
 from conftest import TDengine
 from support import ROOT, Process, answers, emulator, free_port, python, wait_for
 
@@ -51,6 +55,12 @@ class Page:
     def hear(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.errors.append(message.text)
+
+    def open(self, port: int) -> None:
+        """Go to the page of the server on the port, which is to be live, and wait until the page is, too."""
+        wait_for(lambda: health(port)["status"] == "live", "the server's data")
+        self.tab.goto(f"http://localhost:{port}/")
+        self.wait_for_state("live")
 
     def state(self) -> str:
         """The state in a word: live, stale, connecting …"""
@@ -94,7 +104,8 @@ class Page:
         return self.tab.locator("perspective-viewer").nth(viewer).evaluate("viewer => viewer.save()")
 
     def all_saved(self) -> list[dict[str, Any]]:
-        return [self.saved(viewer) for viewer in range(self.viewers())]
+        save = "viewers => Promise.all(viewers.map((viewer) => viewer.save()))"
+        return self.tab.locator("perspective-viewer").evaluate_all(save)
 
     def focus(self) -> str:
         """The element that has the keyboard's focus, in words that tell it from others."""
@@ -116,6 +127,15 @@ class Page:
         share = blank.evaluate(COLOURED, f"data:image/png;base64,{base64.b64encode(png).decode()}")
         blank.close()
         return share
+
+
+@dataclass
+class Machines:
+    """A table of a test's own: a connection that writes to it, and a server's settings to show it."""
+
+    connection: taosws.Connection
+    settings: dict[str, str]
+    columns = ("at", "ok", "note", "temperature", "pressure", "rpm", "hall", "machine")
 
 
 FOCUS = """() => {
@@ -281,7 +301,7 @@ def test_titles_say_what_is_shown_in_which_units(dashboard: Page) -> None:
 
 
 def test_the_page_follows_the_system_from_light_to_dark_and_back(dashboard: Page) -> None:
-    for scheme, theme in [("light", "Pro Light"), ("dark", "Pro Dark"), ("light", "Pro Light")]:
+    for scheme, theme in [("dark", "Pro Dark"), ("light", "Pro Light")]:
         dashboard.tab.emulate_media(color_scheme=scheme)
         wait_for(lambda theme=theme: {saved["theme"] for saved in dashboard.all_saved()} == {theme}, theme)
         darkness = dashboard.tab.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -307,6 +327,125 @@ def test_a_keyboard_is_enough(dashboard: Page) -> None:
     keyboard.press("Escape")
     wait_for(lambda: not dashboard.saved(0)["settings"], "settings that Escape closes")
     wait_for(lambda: "psp-tab-settings" in dashboard.focus(), "the focus, back on the button")
+
+
+@pytest.fixture
+def machines(tdengine: TDengine, database: str) -> Iterator[Machines]:
+    """A supertable like nobody's meters: six machines' readings of the last 90 s."""
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE `{database}`")
+    connection.execute(f"USE `{database}`")
+    connection.execute(
+        "CREATE STABLE machines (`at` TIMESTAMP, ok BOOL, note VARCHAR(20), temperature DOUBLE, "
+        "pressure FLOAT, rpm INT) TAGS (hall NCHAR(10), machine INT)"
+    )
+    start = int(time.time() * 1000) - 90_000
+    for machine in range(6):
+        rows = " ".join(
+            f"({start + step * 1000}, true, 'note {machine}.{step}', {60 + step % 7}, 2.5, {1400 + step})"
+            for step in range(91)
+        )
+        hall = "ABC"[machine % 3]
+        connection.execute(
+            f"INSERT INTO m{machine} USING machines TAGS ('hall {hall}', {machine}) VALUES {rows}"
+        )
+    settings = {
+        **tdengine.settings(database),
+        "TAOS_TABLENAME": "machines",
+        "PERSPECTIVE_TABLE_NAME": "machines",
+    }
+    yield Machines(connection, settings)
+    connection.close()
+
+
+def test_another_table_is_shown_by_what_its_columns_are(machines: Machines, page: Page) -> None:
+    port = free_port()
+    with server(machines.settings, port):
+        page.open(port)
+        assert page.text("h1") == "machines"
+        rows, *charts = page.all_saved()
+        assert (rows["plugin"], rows["title"]) == ("Datagrid", "All columns, newest rows first")
+        assert rows["columns"] == list(machines.columns)
+        assert rows["sort"] == [["at", "desc"]]
+        shown = page.timestamps()
+        assert len(shown) > 5
+        assert shown == sorted(shown, reverse=True)
+
+        assert [chart["plugin"] for chart in charts] == ["Y Line"] * 3
+        assert [chart["columns"] for chart in charts] == [["temperature"], ["pressure"], ["rpm"]]
+        assert [chart["split_by"] for chart in charts] == [["hall"]] * 3, "the text that has few values"
+        assert charts[0]["title"] == "Mean temperature by hall, last 1.5 min"
+        assert charts[0]["group_by"] == ["at, steps of 5 s"]
+        assert page.coloured(page.plot(1)) > 0.001
+        assert page.errors == []
+
+
+def test_a_downloaded_layout_is_what_the_next_server_shows(
+    machines: Machines, page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "layout.json"
+    port = free_port()
+    with server(machines.settings, port):
+        page.open(port)
+        page.arrange(0, {"columns": ["rpm", "at"], "title": "Speed"})
+        page.arrange(1, {"plugin": "Treemap", "group_by": ["hall"], "split_by": []})
+        with page.tab.expect_download() as download:
+            page.tab.click("#download")
+        download.value.save_as(file)
+        arranged = page.all_saved()
+        assert json.loads(file.read_text()) == arranged
+
+    file.write_text(json.dumps(arranged[:2]))
+    with server({**machines.settings, "PERSPECTIVE_LAYOUT": str(file)}, port):
+        page.open(port)
+        assert page.all_saved() == arranged[:2]
+        left, right = (box.bounding_box() for box in page.tab.locator("perspective-viewer").all())
+        assert left["height"] == right["height"] > 600
+        assert left["x"] + left["width"] <= right["x"]
+
+
+def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machines, page: Page) -> None:
+    sockets = []
+    page.tab.on("websocket", lambda socket: sockets.append(socket.url))
+    port = free_port()
+    with server(machines.settings, port):
+        page.open(port)
+        page.arrange(
+            1,
+            {
+                "title": "Mine",
+                "group_by": ["hall", "ok"],
+                "split_by": ["pressure"],
+                "expressions": {"double": '"temperature" * 2', "half": '"pressure" / 2'},
+                "columns": ["double", "half", "rpm"],
+                "sort": [["half", "desc"], ["rpm", "asc"]],
+                "filter": [["pressure", ">", 0], ["rpm", ">", 5]],
+                "aggregates": {"double": "avg", "half": "max", "rpm": ["max by", ["at"]]},
+            },
+        )
+        page.arrange(2, {"columns": ["pressure"], "title": "Pressed"})
+        machines.connection.execute("ALTER STABLE machines DROP COLUMN pressure")
+        machines.connection.execute("ALTER STABLE machines ADD COLUMN torque INT")
+
+        columns = ["at", "ok", "note", "temperature", "rpm", "torque", "hall", "machine"]
+        wait_for(lambda: page.all_saved()[0]["columns"] == columns, "the new columns")
+        page.wait_for_state("live")
+        saved = page.all_saved()
+        kept = {
+            "title": "Mine",
+            "group_by": ["hall", "ok"],
+            "split_by": [],
+            "expressions": {"double": '"temperature" * 2'},
+            "columns": ["double", "rpm"],
+            "sort": [["rpm", "asc"]],
+            "filter": [["rpm", ">", 5]],
+            "aggregates": {"double": "avg", "rpm": ["max by", ["at"]]},
+        }
+        assert {name: saved[1][name] for name in kept} == kept
+        assert saved[2]["columns"] == ["rpm"], "of what the user made of it nothing is left"
+        assert saved[3]["columns"] == ["torque"]
+        assert len(sockets) == 2, "it did not find the server at the first attempt"
+        assert page.errors == []
 
 
 def test_a_server_restart_leaves_the_layout_as_the_user_arranged_it(
