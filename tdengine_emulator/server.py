@@ -6,9 +6,9 @@ import logging
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -16,24 +16,10 @@ import tornado.web
 import tornado.websocket
 
 from tdengine_emulator import wire
-from tdengine_emulator.sql import (
-    Insert,
-    beyond_understanding,
-    execute,
-    not_understood,
-    prepared_insert,
-)
-from tdengine_emulator.store import MISSING, VERSION, Located, Result, Store
-from tdengine_emulator.values import (
-    DECIMALS,
-    TYPES,
-    Column,
-    TaosError,
-    Type,
-    as_json_tag,
-    converted,
-    too_long,
-)
+from tdengine_emulator.prepared import Prepared
+from tdengine_emulator.sql import beyond_understanding, execute
+from tdengine_emulator.store import VERSION, Result, Store
+from tdengine_emulator.values import DECIMALS, Column, TaosError, Type
 
 USERS = {"root": "taosdata"}
 # What taosAdapter's /rest/login gives for root and taosdata.
@@ -68,138 +54,6 @@ def log_in(user: str, password: str) -> None:
         raise TaosError(0x0357, "Authentication failure")
 
 
-class Prepared:
-    """A prepared statement, version 1 or 2: its text and the tables (a SELECT: the parameters) bound so far.
-
-    As in TDengine, one that has failed goes on failing; the client prepares a new one.
-    """
-
-    def __init__(self, store: Store, text: str, database: str | None):
-        self.store, self.text, self.database = store, text, database
-        self.is_insert = text.lstrip()[:6].lower() == "insert"
-        self.table, self.tags = "", []
-        self.bound: list[wire.BoundTable] = []
-        self.result: Result | None = None
-        self.failure: TaosError | None = None
-
-    @cached_property
-    def insert(self) -> Insert:
-        """The statement's INSERT; it goes on to mean the columns that its table has now."""
-        try:
-            insert = prepared_insert(self.store, self.text, self.database)
-            with suppress(TaosError):
-                located = insert.locate(self.store)
-                insert.column_names = [column.name for column in located.columns]
-                insert.tag_names = [tag.name for tag in located.tags]
-            return insert
-        except (TaosError, ValueError, RecursionError):
-            raise TaosError(0x0216, "Syntax error in SQL") from None
-
-    def fields(self) -> list[dict[str, Any]] | None:
-        """What an INSERT's parameters stand for, in their order; None for a SELECT."""
-        if not self.is_insert:
-            if "?" not in self.text:
-                raise TaosError(0x2600, "syntax error near")
-            return None
-        insert = self.insert
-        try:
-            located = insert.locate(self.store)
-        except TaosError as error:
-            code = 0x022B if error.code == MISSING[0] else error.code
-            raise TaosError(code, error.message.partition(":")[0]) from None
-        precision = located.table.database.number
-        fields = [] if insert.table.name else [bound_field("tbname", TYPES["VARCHAR"], 271, 4)]
-        for kind, columns, values in ((2, located.tags, insert.tags), (1, located.columns, insert.rows[0])):
-            for column, value in zip(columns, values, strict=False):
-                if value is None:
-                    of_time = precision if column.type.name == "TIMESTAMP" else 0
-                    size = column.type.size if column.precision else column.block_bytes
-                    fields.append(bound_field(column.name, column.type, size, kind, of_time))
-        return fields
-
-    def bind(self, tables: list[wire.BoundTable]) -> None:
-        """Keep the tables for `execute`; raises TaosError where they do not fit."""
-        if self.failure:
-            raise self.failure
-        for table in tables if self.is_insert else ():
-            try:
-                check(self.insert.locate(self.store, table.name or ""), table)
-            except TaosError as error:
-                if error.code != MISSING[0]:  # a table that is gone shows when it comes to execute
-                    self.failure = error
-                    raise
-        self.bound += tables
-
-    def bind_rows(self, columns: list[wire.Values]) -> None:
-        """Version 1: rows for the table, with the tags, that were set before."""
-        located = self.insert.locate(self.store, self.table)
-        per_second = located.table.database.per_second
-        tags = [
-            (tag.type, [converted(value, tag, per_second)])
-            for tag, value in zip(located.tags, self.tags, strict=False)
-        ]
-        self.bind([wire.BoundTable(self.table, tags, columns)])
-
-    def execute(self) -> int:
-        """Do it with what is bound; returns the number of affected rows."""
-        if self.failure:
-            raise self.failure
-        bound, self.bound = self.bound, []
-        if not self.is_insert:
-            parameters = [values[0] for table in bound for _, values in table.columns]
-            self.result = execute(self.store, self.text, self.database, parameters)
-            self.result.rows = list(self.result.rows)
-            return 0
-        if not bound:
-            raise TaosError(0x022A, "Stmt API usage error")
-        try:
-            with beyond_understanding(), self.store.transaction():
-                return sum(self.write(table) for table in bound)
-        except TaosError:
-            self.failure = TaosError(0x0117, "Invalid pointer")
-            raise
-
-    def write(self, table: wire.BoundTable) -> int:
-        tags = [values[0] for _, values in table.tags]
-        columns = [values for _, values in table.columns]
-        return self.store.upsert(self.insert.locate(self.store, table.name or ""), tags, columns)
-
-
-def bound_field(name: str, type_: Type, size: int, kind: int, precision: int = 0) -> dict[str, Any]:
-    about = {"name": name, "field_type": type_.number, "precision": precision, "scale": 0}
-    return about | {"bytes": size, "bind_type": kind}
-
-
-def check(located: Located, table: wire.BoundTable) -> None:
-    """Raise TaosError where the bound tags and columns are not those of the table."""
-    if len(table.columns) != len(located.columns) or len(table.tags) != len(located.tags):
-        raise TaosError(ADAPTER_ERROR, "stmt column count not match")
-    rows = len(table.columns[0][1])
-    if not rows:
-        raise TaosError(0x0236, "bind number out of range or not match")
-    for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
-        is_json = tag.type.name == "JSON" and type_.name in ("JSON", "VARCHAR")
-        if not (is_json or tag.type == type_) or len(values) != 1:
-            raise TaosError(0x0200, "column type mis-match with buffer type")
-        if too_long(values[0], tag):
-            if tag.type.name == "VARCHAR":
-                raise TaosError(0x0200, "tag length is too big")
-            raise TaosError(0x2653, "Value too long for column/tag")
-        if is_json:
-            values[0] = as_json_tag(values[0])
-    for column, (type_, values) in zip(located.columns, table.columns, strict=True):
-        if len(values) != rows:
-            raise TaosError(0x0200, "row number in each bind param should be the same")
-        if column.type != type_:
-            raise TaosError(0x0200, "column type mis-match with buffer type")
-        if type_ in DECIMALS:
-            raise not_understood("a bound DECIMAL")
-        if not type_.code and any(too_long(value, column) for value in values):
-            raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
-    if None in table.columns[0][1]:
-        raise TaosError(0x267B, "Primary key column should not be null")
-
-
 class Socket(tornado.websocket.WebSocketHandler):
     """One client: its user, its database, its prepared statements and its unread results.
 
@@ -220,66 +74,58 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     def on_message(self, message: str | bytes) -> None:
         self.started = time.perf_counter_ns()
-        try:
+        with suppress(tornado.websocket.WebSocketClosedError):  # the client left before its answer
             if isinstance(message, str):
                 self.on_text(message)
             elif len(message) < wire.HEAD:
                 self.close(1002, "message length is too short")
             else:
                 self.on_frame(message)
-        except tornado.websocket.WebSocketClosedError:
-            pass  # the client left before its answer
 
     def on_text(self, message: str) -> None:
         try:
             content = json.loads(message)
-            action, arguments = content.get("action", ""), content.get("args") or {}
-            request = arguments.get("req_id", 0)
+            action, arguments = content.get("action", ""), dict(content.get("args") or {})
+            request = arguments.pop("req_id", 0)
             if not isinstance(action, str) or not isinstance(request, int):
                 raise ValueError("no action")
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             self.answer("", 0, code=ADAPTER_ERROR, message="unmarshal request error")
             return
+        statement = {"stmt_id": arguments["stmt_id"]} if "stmt_id" in arguments else {}
         do = getattr(self, f"do_{action}", None)
+        self.respond(action, request, statement, do and (lambda: do(**arguments)))
+
+    def on_frame(self, message: bytes) -> None:
+        request, subject, number = wire.parse_head(message)
+        actions: dict[int, tuple[str, Callable[[], Any]]] = {
+            wire.QUERY: ("binary_query", lambda: self.query(wire.parse_query(message))),
+            wire.FETCH: ("fetch_raw_block", lambda: self.fetch(request, subject)),
+            wire.BIND: ("bind", lambda: self.statement(subject).bind_rows(wire.parse_bind(message))),
+            wire.BIND2: ("stmt2_bind", lambda: self.statement(subject).bind(wire.parse_bind2(message))),
+        }
+        action, do = actions.get(number, (f"binary {number}", None))
+        statement = {"stmt_id": subject} if number in (wire.BIND, wire.BIND2) else {}
+        self.respond(action, request, statement, do)
+
+    def respond(
+        self, action: str, request: int, statement: dict[str, int], do: Callable[[], Any] | None
+    ) -> None:
+        """Do the action, and answer with what it gives; what goes wrong is an answer too."""
         try:
             if self.user is None and action not in ("version", "conn"):
                 raise TaosError(ADAPTER_ERROR, "server not connected" if action else "request no action")
             if do is None:
                 raise TaosError(ADAPTER_ERROR, f"unknown action {action}")
-            reply = do(**{name: value for name, value in arguments.items() if name != "req_id"})
+            reply = do()
         except TaosError as error:
-            statement = {"stmt_id": arguments["stmt_id"]} if "stmt_id" in arguments else {}
-            self.answer(action, request, code=error.code, message=error.message, **statement)
-        except MALFORMED:
-            self.answer(action, request, code=ADAPTER_ERROR, message=f"unmarshal {action} request error")
-        else:
-            if reply is not None:
-                self.answer(action, request, **reply)
-
-    def on_frame(self, message: bytes) -> None:
-        request, subject, number = wire.parse_head(message)
-        action, do = {
-            wire.QUERY: ("binary_query", self.query),
-            wire.FETCH: ("fetch_raw_block", self.fetch),
-            wire.BIND: ("bind", self.bind),
-            wire.BIND2: ("stmt2_bind", self.bind2),
-        }.get(number, ("unknown", None))
-        try:
-            if self.user is None:
-                raise TaosError(ADAPTER_ERROR, "server not connected")
-            if do is None:
-                raise TaosError(ADAPTER_ERROR, f"unknown binary action {number}")
-            reply = do(request, subject, message)
-        except TaosError as error:
-            statement = {"stmt_id": subject} if number in (wire.BIND, wire.BIND2) else {}
-            self.answer(action, request, code=error.code, message=error.message, **statement)
+            reply = {"code": error.code, "message": error.message}
         except MALFORMED as error:
-            self.answer(action, request, code=ADAPTER_ERROR, message=f"malformed message: {error}")
-        else:
-            if isinstance(reply, bytes):
-                self.write_message(reply, binary=True)
-            else:
-                self.answer(action, request, **reply)
+            reply = {"code": ADAPTER_ERROR, "message": f"malformed {action} message: {error}"}
+        if isinstance(reply, bytes):
+            self.write_message(reply, binary=True)
+        elif reply is not None:
+            self.answer(action, request, **statement | reply)
 
     def timing(self) -> int:
         return time.perf_counter_ns() - self.started
@@ -304,11 +150,11 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     # Queries
 
-    def query(self, _request: int, _subject: int, message: bytes) -> dict[str, Any]:
-        result = execute(self.store, wire.parse_query(message), self.database)
+    def query(self, text: str) -> dict[str, Any]:
+        result = execute(self.store, text, self.database)
         self.database = result.use or self.database
         head = {"id": self.keep(result), "is_update": result.fields is None, "affected_rows": result.affected}
-        return head | described(result)
+        return head | described(result, [column.length for column in result.fields or ()])
 
     def keep(self, result: Result) -> int:
         """Pack the result's rows for the fetches to come; returns the result's number, 0 for an update."""
@@ -322,7 +168,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.results[self.result_numbers] = blocks
         return self.result_numbers
 
-    def fetch(self, request: int, number: int, _message: bytes) -> bytes:
+    def fetch(self, request: int, number: int) -> bytes:
         if number not in self.results:
             return wire.encode_fetched(request, number, None, self.timing(), ADAPTER_ERROR, "result is nil")
         blocks = self.results[number]
@@ -352,30 +198,23 @@ class Socket(tornado.websocket.WebSocketHandler):
         if (before := self.prepared[stmt_id]) and before.failure:
             raise before.failure
         prepared = self.prepared[stmt_id] = Prepared(self.store, sql, self.database)
-        return {"stmt_id": stmt_id, "is_insert": prepared.is_insert}
+        return {"is_insert": prepared.is_insert}
 
     def do_exec(self, stmt_id: int) -> dict[str, Any]:
-        return {"stmt_id": stmt_id, "affected": self.statement(stmt_id).execute()}
+        return {"affected": self.statement(stmt_id).execute()}
 
     do_stmt2_exec = do_exec
 
     def do_set_table_name(self, stmt_id: int, name: str) -> dict[str, Any]:
-        prepared = self.statement(stmt_id)
-        prepared.insert.locate(self.store, name)
-        prepared.table = name
-        return {"stmt_id": stmt_id}
+        return self.statement(stmt_id).set_table(name)
 
     def do_set_tags(self, stmt_id: int, tags: list[Any]) -> dict[str, Any]:
         self.statement(stmt_id).tags = tags
-        return {"stmt_id": stmt_id}
-
-    def bind(self, _request: int, stmt_id: int, message: bytes) -> dict[str, Any]:
-        self.statement(stmt_id).bind_rows(wire.parse_bind(message))
-        return {"stmt_id": stmt_id}
+        return {}
 
     def do_add_batch(self, stmt_id: int) -> dict[str, Any]:
         self.statement(stmt_id)
-        return {"stmt_id": stmt_id}
+        return {}
 
     def do_close(self, stmt_id: int) -> None:
         self.prepared.pop(stmt_id, None)
@@ -387,31 +226,26 @@ class Socket(tornado.websocket.WebSocketHandler):
             reply |= {"fields": fields, "fields_count": sql.count("?") if fields is None else len(fields)}
         return reply
 
-    def bind2(self, _request: int, stmt_id: int, message: bytes) -> dict[str, Any]:
-        self.statement(stmt_id).bind(wire.parse_bind2(message))
-        return {"stmt_id": stmt_id}
-
     def do_stmt2_result(self, stmt_id: int) -> dict[str, Any]:
         result = self.statement(stmt_id).result
         if result is None:
             raise TaosError(ADAPTER_ERROR, "result is nil")
-        about = described(result)
-        about["fields_lengths"] = result.fields and [column.block_bytes for column in result.fields]
-        return {"stmt_id": stmt_id, "id": self.keep(result)} | about
+        lengths = [column.block_bytes for column in result.fields or ()]
+        return {"id": self.keep(result)} | described(result, lengths)
 
     def do_stmt2_close(self, stmt_id: int) -> dict[str, Any]:
         self.prepared.pop(stmt_id, None)
-        return {"stmt_id": stmt_id}
+        return {}
 
 
-def described(result: Result) -> dict[str, Any]:
+def described(result: Result, lengths: list[int]) -> dict[str, Any]:
     """A result's fields as the answer to a query gives them."""
     fields = result.fields
     return {
         "fields_count": len(fields or ()),
         "fields_names": fields and [column.name for column in fields],
         "fields_types": fields and [column.type.number for column in fields],
-        "fields_lengths": fields and [column.length for column in fields],
+        "fields_lengths": fields and lengths,
         "precision": result.precision,
         "fields_precisions": fields and [column.precision for column in fields],
         "fields_scales": fields and [column.scale for column in fields],

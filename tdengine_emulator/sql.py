@@ -175,7 +175,6 @@ PARSER = Lark(
     Path(__file__).with_name("sql.lark").read_text(),
     parser="lalr",
     lexer="basic",
-    propagate_positions=True,
     transformer=Parts(),
 )
 
@@ -412,19 +411,21 @@ class Statement(Interpreter):
     def items(self, items: Tree) -> list[tuple[str, Term]]:
         """The select list's names and terms, * and LAST_ROW(*) written out."""
         chosen = []
-        for value, *name in (item.children for item in items.children):
-            if isinstance(value, Token):
+        for tree, name in (item.children for item in items.children):
+            if isinstance(tree, Token):
                 chosen += [(known, self.of_column(known)) for known in self.relation.star]
                 continue
-            (tree,) = value.children
-            call = tree.children[0].lower() if tree.data == "call" and tree.children[1] == "*" else ""
+            call = tree.children[0].lower() if tree.data == "call" and tree.children[2] == "*" else ""
             if call in PICKS and self.relation.table:
                 picked = [column.name for column in self.relation.table.columns]
                 chosen += [(f"{call}({known})", self.pick(call, known)) for known in picked]
                 continue
             term = self.visit(tree)
-            written = self.text[value.meta.start_pos : value.meta.end_pos].lower()
-            chosen.append((name[0] or term.kind.name or written, term))
+            tokens = list(tree.scan_values(lambda part: isinstance(part, Token)))
+            written = self.text[
+                min(token.start_pos for token in tokens) : max(token.end_pos for token in tokens)
+            ]
+            chosen.append((name or term.kind.name or written.lower(), term))
         return chosen
 
     def sort_key(self, names: set[str], tree: Tree, descending: Token | None) -> str:
@@ -457,7 +458,11 @@ class Statement(Interpreter):
             return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
         return Term(f"(1.0 * {first.text} {mark} {second.text})", DOUBLE)
 
-    def negative(self, tree: Tree) -> Term:
+    def bracketed(self, _open: Token, tree: Tree, _close: Token) -> Term:
+        term = self.visit(tree)
+        return term._replace(kind=term.kind._replace(name=""))
+
+    def negative(self, _minus: Token, tree: Tree) -> Term:
         term = self.visit(tree)
         if isinstance(term.value, int | Decimal):
             return literal(-term.value)
@@ -489,7 +494,7 @@ class Statement(Interpreter):
             return Term(str(count * self.per_second // UNITS_A_SECOND[unit]), BIGINT)
         raise not_understood(f"unknown unit in {token}")
 
-    def now(self) -> Term:
+    def now(self, *_: Token) -> Term:
         return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP)
 
     def column(self, _table: str | None, name: str) -> Term:
@@ -510,7 +515,7 @@ class Statement(Interpreter):
             text = f"CAST({exact} AS REAL)"
         return Term(text, column._replace(name=name), None, exact)
 
-    def cast(self, tree: Tree, kind: Column) -> Term:
+    def cast(self, _cast: Token, _open: Token, tree: Tree, _as: Token, kind: Column, _close: Token) -> Term:
         inner = self.visit(tree)
         if inner.kind.type.holds_bytes:
             raise TaosError(0x2802, "Invalid parameter data type : cast")
@@ -520,7 +525,7 @@ class Statement(Interpreter):
             return Term(f"CAST({inner.text} AS {'REAL' if kind.type.is_float else 'INTEGER'})", kind)
         return Term(f"substr(CAST({inner.text} AS TEXT), 1, {kind.length})", kind)
 
-    def call(self, word: Token, argument: Tree | Token | None) -> Term:
+    def call(self, word: Token, _open: Token, argument: Tree | Token | None, _close: Token) -> Term:
         name = word.lower()
         if name in PICKS and isinstance(argument, Tree):
             return self.pick(name, argument)

@@ -1,5 +1,6 @@
 """What the emulator keeps, for how long, for how many clients; and how it starts and ends."""
 
+import shutil
 import signal
 import socket
 import time
@@ -13,10 +14,14 @@ import requests
 import taosws
 from support import Process, emulator, free_port, python
 
+from tdengine_emulator.sql import execute
+from tdengine_emulator.store import Store
+
 pytestmark = pytest.mark.emulator_only
 
 T = 1700000000000
 HOUR = 3_600_000
+NEARLY_FULL = 1_950_000
 METERS = "(ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) TAGS (groupid INT, location BINARY(16))"
 
 
@@ -149,29 +154,49 @@ def test_a_row_from_the_future_makes_no_other_leave(port: int) -> None:
     assert times_in(port) == {now - HOUR, now + 100 * HOUR}
 
 
-def test_a_supertable_holds_two_million_rows_the_newest(port: int) -> None:
-    connection = create(port)
-    statement = prepared(connection)
-    last = T
-    for _ in range(21):
-        write(statement, "d0", list(range(last, last + 100_000)))
-        last += 100_000
+@pytest.fixture(scope="module")
+def nearly_full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a supertable with NEARLY_FULL rows from T on, one a millisecond, written past the protocol."""
+    directory = tmp_path_factory.mktemp("nearly_full")
+    store = Store(directory)
+    for sql in ("CREATE DATABASE power", f"CREATE TABLE meters {METERS}"):
+        execute(store, sql, "power")
+    execute(store, f"INSERT INTO d0 USING meters TAGS (1, 'A') VALUES ({T}, 1, 1, 1)", "power")
+    count = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {NEARLY_FULL - 1})"
+    store.sqlite.execute(f"{count} INSERT INTO rows_1 SELECT {T} + i, 1.5, 220, NULL, 1 FROM n")
+    store.close()
+    return directory
+
+
+@pytest.fixture
+def full(nearly_full: Path, tmp_path: Path) -> Iterator[int]:
+    """The port of an emulator with a copy of those data."""
+    shutil.copytree(nearly_full, tmp_path, dirs_exist_ok=True)
+    port = free_port()
+    with emulator(port, "--data", str(tmp_path)):
+        yield port
+
+
+def test_a_supertable_holds_two_million_rows_the_newest(full: int) -> None:
+    connection = connect(full, "power")
+    statement, last = prepared(connection), T + NEARLY_FULL
+    for _ in range(2):
+        write(statement, "d0", list(range(last, last + 60_000)))
+        last += 60_000
         ((count,),) = connection.query("SELECT COUNT(*) FROM meters")
-        assert count <= 2_000_000
-    assert count > 1_900_000
-    ((first, newest),) = connection.query(
-        "SELECT CAST(FIRST(ts) AS BIGINT), CAST(LAST(ts) AS BIGINT) FROM meters"
-    )
-    assert (newest, newest - first) == (last - 1, count - 1)
+        assert 1_900_000 < count <= 2_000_000
+        ((first, newest),) = connection.query(
+            "SELECT CAST(FIRST(ts) AS BIGINT), CAST(LAST(ts) AS BIGINT) FROM meters"
+        )
+        assert (newest, newest - first) == (last - 1, count - 1)
 
 
-def test_overwritten_rows_do_not_count(port: int) -> None:
-    connection = create(port)
+def test_overwritten_rows_do_not_count(full: int) -> None:
+    connection = connect(full, "power")
     statement = prepared(connection)
-    write(statement, "d0", [T - 1])
-    for _ in range(21):
-        write(statement, "d1", list(range(T, T + 100_000)))
-    assert list(connection.query("SELECT COUNT(*) FROM meters")) == [(100_001,)]
+    for _ in range(2):
+        write(statement, "d0", list(range(T, T + 60_000)))
+    assert list(connection.query("SELECT COUNT(*) FROM meters")) == [(NEARLY_FULL,)]
 
 
 # Many clients
