@@ -4,12 +4,27 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from tdengine_emulator.sql import Insert, beyond_understanding, execute, not_understood, prepared_insert
+from tdengine_emulator.sql import (
+    UNBOUND,
+    Insert,
+    beyond_understanding,
+    execute,
+    not_understood,
+    prepared_insert,
+)
 from tdengine_emulator.store import MISSING, Located, Result, Store
-from tdengine_emulator.values import DECIMALS, TYPES, Column, TaosError, as_json_tag, converted, too_long
+from tdengine_emulator.values import (
+    DECIMALS,
+    TYPES,
+    Column,
+    TaosError,
+    as_json_tag,
+    converted,
+    refuse_if,
+    too_long,
+)
 from tdengine_emulator.wire import BoundTable, Values
 
-COUNT_MISMATCH = (0xFFFF, "stmt column count not match")
 TYPE_MISMATCH = (0x0200, "column type mis-match with buffer type")
 
 
@@ -124,29 +139,23 @@ def bound_field(column: Column, kind: int, precision: int = 0) -> dict[str, Any]
 
 def check(located: Located, table: BoundTable) -> None:
     """Raise TaosError where the bound tags and columns are not those of the table."""
-    if len(table.columns) != len(located.columns) or len(table.tags) != len(located.tags):
-        raise TaosError(*COUNT_MISMATCH)
+    counts = (len(table.columns), len(table.tags))
+    refuse_if(counts != (len(located.columns), len(located.tags)), 0xFFFF, "stmt column count not match")
     rows = len(table.columns[0][1])
-    if not rows:
-        raise TaosError(0x0236, "bind number out of range or not match")
+    refuse_if(not rows, *UNBOUND)
     for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
         is_json = tag.type.name == "JSON" and type_.name in ("JSON", "VARCHAR")
-        if not (is_json or tag.type == type_) or len(values) != 1:
-            raise TaosError(*TYPE_MISMATCH)
-        if too_long(values[0], tag):
-            if tag.type.name == "VARCHAR":
-                raise TaosError(0x0200, "tag length is too big")
-            raise TaosError(0x2653, "Value too long for column/tag")
+        refuse_if(not (is_json or tag.type == type_) or len(values) != 1, *TYPE_MISMATCH)
+        is_too_long = too_long(values[0], tag)
+        refuse_if(is_too_long and tag.type.name == "VARCHAR", 0x0200, "tag length is too big")
+        refuse_if(is_too_long, 0x2653, "Value too long for column/tag")
         if is_json:
             values[0] = as_json_tag(values[0])
     for column, (type_, values) in zip(located.columns, table.columns, strict=True):
-        if len(values) != rows:
-            raise TaosError(0x0200, "row number in each bind param should be the same")
-        if column.type != type_:
-            raise TaosError(*TYPE_MISMATCH)
+        refuse_if(len(values) != rows, 0x0200, "row number in each bind param should be the same")
+        refuse_if(column.type != type_, *TYPE_MISMATCH)
         if type_ in DECIMALS:
             raise not_understood("a bound DECIMAL")
-        if not type_.code and any(too_long(value, column) for value in values):
-            raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
-    if None in table.columns[0][1]:
-        raise TaosError(0x267B, "Primary key column should not be null")
+        is_too_long = not type_.code and any(too_long(value, column) for value in values)
+        refuse_if(is_too_long, 0x2653, f"Value too long for column/tag: {column.name}")
+    refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")

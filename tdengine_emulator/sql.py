@@ -7,7 +7,7 @@ import re
 import sqlite3
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -29,7 +29,7 @@ from tdengine_emulator.store import (
     quote,
     quote_text,
 )
-from tdengine_emulator.values import DECIMALS, TYPES, Column, TaosError
+from tdengine_emulator.values import DECIMALS, TYPES, Column, TaosError, refuse_if
 
 MAX_LENGTH = 1024 * 1024
 MAX_LENGTH_BUT_OF_INSERT = 20_000
@@ -39,6 +39,9 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 UNITS_A_SECOND = {"a": 1_000, "u": 1_000_000, "b": 1_000_000_000}
 PICKS = {"last": "DESC", "last_row": "DESC", "first": "ASC"}
 AGGREGATES = ("count", "avg", "min", "max", "sum")
+NO_TIME = (0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
+NO_WINDOW = (0x2655, "The DELETE statement must only have a definite time window range")
+UNBOUND = (0x0236, "bind number out of range or not match")
 UNDERSTOOD = (
     "CREATE, DROP and USE DATABASE, CREATE, DROP, ALTER and DESCRIBE TABLE, SHOW, INSERT, DELETE, and SELECT "
     "with WHERE, PARTITION BY, GROUP BY, ORDER BY and LIMIT, COUNT, AVG, MIN, MAX, SUM, LAST, LAST_ROW, "
@@ -113,8 +116,7 @@ def not_understood(detail: str) -> TaosError:
 
 def parsed(text: str) -> Tree:
     """The statement's tree, by the grammar's rules; raises TaosError."""
-    if len(text) > MAX_LENGTH:
-        raise TaosError(0x021D, "SQL statement too long, check maxSQLLength config")
+    refuse_if(len(text) > MAX_LENGTH, 0x021D, "SQL statement too long, check maxSQLLength config")
     if len(text) > MAX_LENGTH_BUT_OF_INSERT and text.lstrip()[:6].lower() != "insert":
         raise not_understood("statement too long")
     try:
@@ -243,17 +245,14 @@ class Statement(Interpreter):
                 raise TaosError(*((0x0362, "STable not exist") if only_supertable else MISSING))
 
     def alter_table(self, name: TableName, change: Tree) -> None:
-        action, kind, column, *new_name = change.children
-        if (action.lower() == "rename") != bool(new_name):
-            raise not_understood(f"syntax error behind {action} {kind}")
+        action, kind, column = change.children
         column = BOOL._replace(name=column) if isinstance(column, str) else column
-        is_tag = kind.lower() == "tag"
-        self.store.alter_table(self.full(name), action.lower(), is_tag, column, "".join(new_name))
+        self.store.alter_table(self.full(name), action.lower(), kind.lower(), column)
 
     def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
         table = self.store.table(self.full(name))
-        if table.subtable is None or tag not in [known.name for known in table.tags]:
-            raise TaosError(0x2649, f"Invalid tag name: {tag}")
+        is_there = table.subtable is not None and tag in [known.name for known in table.tags]
+        refuse_if(not is_there, 0x2649, f"Invalid tag name: {tag}")
         located = self.store.locate(
             TableName("", None), TableName(table.name, table.database.name), [tag], []
         )
@@ -300,22 +299,20 @@ class Statement(Interpreter):
 
     def write(self, insert: Insert) -> int:
         located = insert.locate(self.store)
-        if any(len(row) != len(located.columns) for row in insert.rows):
-            raise TaosError(0x0216, "syntax error near ')' (, expected)")
-        if len(insert.tags) != len(located.tags):
-            raise TaosError(0x0216, "syntax error near ')' (Tags number not matched)")
+        is_even = all(len(row) == len(located.columns) for row in insert.rows)
+        refuse_if(not is_even, 0x0216, "syntax error near ')' (, expected)")
         rows = [self.converted(row, located.columns, located) for row in insert.rows]
         columns = list(zip(*rows, strict=True))
-        if None in columns[0]:
-            raise TaosError(0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
+        refuse_if(None in columns[0], *NO_TIME)
         return self.store.upsert(located, self.converted(insert.tags, located.tags, located), columns)
 
-    def converted(self, terms: Iterable[Term | None], columns: list[Column], located: Located) -> list[Any]:
+    def converted(self, terms: Sequence[Term | None], columns: list[Column], located: Located) -> list[Any]:
         """The values of what stands among VALUES, TAGS or behind SET TAG, as their columns' types."""
         found = []
+        refuse_if(len(terms) != len(columns), 0x0216, "syntax error near ')' (Tags number not matched)")
         for term, column in zip(terms, columns, strict=True):
             if term is None:
-                raise TaosError(0x0236, "bind number out of range or not match")
+                raise TaosError(*UNBOUND)
             value = term.value
             if value is None and term.text != "NULL":
                 ((value,),) = self.store.rows(f"SELECT {term.text}")
@@ -327,10 +324,9 @@ class Statement(Interpreter):
         table, chosen = self.relation.table, self.where()
         if table is None:
             raise TaosError(*MISSING)
-        if "tbname" in self.used:
-            raise TaosError(0x264C, "Invalid tbname pseudo column")
-        if not self.used <= {table.columns[0].name, *(tag.name for tag in table.tags)}:
-            raise TaosError(0x2655, "The DELETE statement must only have a definite time window range")
+        refuse_if("tbname" in self.used, 0x264C, "Invalid tbname pseudo column")
+        may_be_used = {table.columns[0].name, *(tag.name for tag in table.tags)}
+        refuse_if(not self.used <= may_be_used, *NO_WINDOW)
         return Result(affected=self.store.delete(table, chosen))
 
     # Reading
@@ -340,17 +336,9 @@ class Statement(Interpreter):
         database = self.relation.database
         return Result(fields, self.store.rows(text), precision=database.number if database else 0)
 
-    def selected(
-        self,
-        distinct: Token | None,
-        items: Tree,
-        source: Tree | None,
-        condition: Tree | None,
-        groups: Tree | None,
-        order: Tree | None,
-        limit: Tree | None,
-    ) -> tuple[list[Column], str]:
+    def selected(self, *parts: Any) -> tuple[list[Column], str]:
         """A SELECT's fields, and SQLite's SQL for it."""
+        distinct, items, source, condition, groups, order, limit = parts
         if source:
             self.relation, self.condition = self.visit(source), condition
         where, table = self.where(), self.relation.table
@@ -482,8 +470,7 @@ class Statement(Interpreter):
 
     def parameter(self, token: Token) -> Term:
         before = sum(known.type == "PARAMETER" for known in PARSER.lex(self.text[: token.start_pos]))
-        if before >= len(self.parameters):
-            raise TaosError(0x0236, "bind number out of range or not match")
+        refuse_if(before >= len(self.parameters), *UNBOUND)
         return literal(self.parameters[before])
 
     def duration(self, token: Token) -> Term:
@@ -501,8 +488,7 @@ class Statement(Interpreter):
         return self.of_column(name)
 
     def of_column(self, name: str) -> Term:
-        if name not in self.relation.columns:
-            raise TaosError(0x2602, f"Invalid column name: {name}")
+        refuse_if(name not in self.relation.columns, 0x2602, f"Invalid column name: {name}")
         if self.bare_means_last_row and self.alias == "o":
             term = self.pick("last_row", name)
             return term._replace(kind=term.kind._replace(name=name))
@@ -517,8 +503,7 @@ class Statement(Interpreter):
 
     def cast(self, _cast: Token, _open: Token, tree: Tree, _as: Token, kind: Column, _close: Token) -> Term:
         inner = self.visit(tree)
-        if inner.kind.type.holds_bytes:
-            raise TaosError(0x2802, "Invalid parameter data type : cast")
+        refuse_if(inner.kind.type.holds_bytes, 0x2802, "Invalid parameter data type : cast")
         if kind.type.holds_bytes or (inner.kind.type in DECIMALS and not kind.type.is_float):
             raise not_understood(f"CAST from {inner.kind.type.name} to {kind.type.name}")
         if kind.type.code:
@@ -546,8 +531,8 @@ class Statement(Interpreter):
         text, type_ = f"{name.upper()}({inner.text})", inner.kind.type
         if name == "count":
             return Term(text, BIGINT)
-        if type_ == TIMESTAMP.type or (name in ("avg", "sum") and not type_.code):
-            raise TaosError(0x2802, f"Invalid parameter data type : {name}")
+        is_wrong = type_ == TIMESTAMP.type or (name in ("avg", "sum") and not type_.code)
+        refuse_if(is_wrong, 0x2802, f"Invalid parameter data type : {name}")
         if name in ("min", "max"):
             return Term(text, inner.kind._replace(name=""))
         if type_ in DECIMALS:

@@ -16,7 +16,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tdengine_emulator.values import TYPES, Column, TaosError, storable
+from tdengine_emulator.values import TYPES, Column, TaosError, refuse_if, storable
 
 VERSION = "3.3.7.5.emulator"
 MAX_HOURS = 12
@@ -70,12 +70,15 @@ TAG_TEXTS = {
 }
 MISSING = (0x2603, "Table does not exist")
 KEY_IS_FIXED = (0x267A, "composite primary key column can not be added, modified, and dropped")
+KEY_PLACE = (0x2678, "composite primary key column must be second column")
 KEY_TYPE = (0x2679, "composite primary key column must be of type int, uint, bigint, ubigint, and varchar")
 ONLY_WIDER = (
     0x264B,
     "Only varbinary/binary/nchar/geometry column length could be modified, "
     "and the length can only be increased, not decreased",
 )
+
+Names = list[str] | None
 
 
 class TableName(NamedTuple):
@@ -197,8 +200,7 @@ class Store:
     # Names
 
     def database(self, name: str | None) -> Database:
-        if name is None:
-            raise TaosError(0x2616, "Database not specified")
+        refuse_if(name is None, 0x2616, "Database not specified")
         for found in self.rows("SELECT name, precision FROM databases WHERE name = ?", name):
             return Database(*found)
         raise TaosError(0x0388, "Database not exist")
@@ -216,13 +218,10 @@ class Store:
     # Definitions
 
     def create_database(self, name: str, precision: str, quietly: bool) -> None:
-        if precision not in PRECISIONS:
-            raise TaosError(0x2617, f"Invalid option precision: {precision}")
-        added = self.rows(
-            "INSERT OR IGNORE INTO databases VALUES (?, ?, ?)", name, precision, now_ms()
-        ).rowcount
-        if not (added or quietly):
-            raise TaosError(0x0381, "Database already exists")
+        refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
+        text = "INSERT OR IGNORE INTO databases VALUES (?, ?, ?)"
+        is_new = self.rows(text, name, precision, now_ms()).rowcount
+        refuse_if(not (is_new or quietly), 0x0381, "Database already exists")
 
     def drop_database(self, name: str, quietly: bool) -> None:
         if not quietly:
@@ -239,14 +238,12 @@ class Store:
             text = "INSERT INTO tables (name, database, columns, tags, created) VALUES (?, ?, ?, ?, ?)"
             number = self.rows(text, *name, *lists, now_ms()).lastrowid
             table = Table(self.database(name.database), number or 0, name.name, columns, tags, None)
-            rows = [
-                *(quote(column.name) for column in columns),
-                '"#subtable"',
-                f"PRIMARY KEY ({table.key_names})",
-            ]
-            self.rows(f"CREATE TABLE rows_{number} ({', '.join(rows)}) WITHOUT ROWID")
-            named = ['"#id" INTEGER PRIMARY KEY', quote(TBNAME.name), *(quote(tag.name) for tag in tags)]
-            self.rows(f"CREATE TABLE tags_{number} ({', '.join(named)})")
+            rows, named = (
+                ", ".join([quote(column.name) for column in part]) for part in (columns, [TBNAME, *tags])
+            )
+            key = f'"#subtable", PRIMARY KEY ({table.key_names})'
+            self.rows(f"CREATE TABLE rows_{number} ({rows}, {key}) WITHOUT ROWID")
+            self.rows(f'CREATE TABLE tags_{number} ("#id" INTEGER PRIMARY KEY, {named})')
             if not tags:
                 self.add_subtable(table, name.name, [])
 
@@ -262,37 +259,24 @@ class Store:
             if table.name == name.name:
                 self.drop_storage(table.id)
             else:
-                for part in (
-                    f'rows_{table.id} WHERE "#subtable"',
-                    f'tags_{table.id} WHERE "#id"',
-                    "subtables WHERE id",
-                ):
-                    self.rows(f"DELETE FROM {part} = ?", table.subtable)
+                self.rows(f'DELETE FROM rows_{table.id} WHERE "#subtable" = ?', table.subtable)
+                self.rows(f'DELETE FROM tags_{table.id} WHERE "#id" = ?', table.subtable)
+                self.rows("DELETE FROM subtables WHERE id = ?", table.subtable)
 
-    def alter_table(self, name: TableName, action: str, is_tag: bool, column: Column, new_name: str) -> None:
-        """add, drop, modify or rename a column or tag: drop and rename need only the name of `column`."""
+    def alter_table(self, name: TableName, action: str, kind: str, column: Column) -> None:
+        """add, drop or modify a column or a tag (the kind); drop needs only the name of `column`."""
         table = self.table(name)
-        if (table.tags and table.subtable is not None) or (is_tag and not table.tags):
-            raise TaosError(0x2649, "Invalid alter table statement")
-        mine = table.tags if is_tag else table.columns
-        before = next((known for known in mine if known.name == column.name), None)
-        check_change(table, action, is_tag, before, column, new_name)
-        replacement, change = {
-            "add": ([column], f"ADD COLUMN {quote(column.name)}"),
-            "drop": ([], f"DROP COLUMN {quote(column.name)}"),
-            "modify": ([before and before._replace(length=column.length)], ""),
-            "rename": (
-                [before and before._replace(name=new_name)],
-                f"RENAME {quote(column.name)} TO {quote(new_name)}",
-            ),
-        }[action]
-        at = mine.index(before) if before else len(mine)
-        which, storage = ("tags", "tags") if is_tag else ("columns", "rows")
+        is_subtable = bool(table.tags) and table.subtable is not None
+        refuse_if(is_subtable or (kind == "tag" and not table.tags), 0x2649, "Invalid alter table statement")
+        storage, known = ("tags", table.tags) if kind == "tag" else ("rows", table.columns)
+        before = next((old for old in known if old.name == column.name), None)
+        check_change(table, action, kind, before, column)
+        at = known.index(before) if before else len(known)
+        changed = [*known[:at], *([] if action == "drop" else [column]), *known[at + 1 :]]
         with self.transaction():
-            if change:
-                self.rows(f"ALTER TABLE {storage}_{table.id} {change}")
-            text = text_of([*mine[:at], *replacement, *mine[at + 1 :]])
-            self.rows(f"UPDATE tables SET {which} = ? WHERE id = ?", text, table.id)
+            if action != "modify":
+                self.rows(f"ALTER TABLE {storage}_{table.id} {action} COLUMN {quote(column.name)}")
+            self.rows(f"UPDATE tables SET {kind}s = ? WHERE id = ?", text_of(changed), table.id)
 
     def set_tag(self, table: Table, tag: Column, value: Any) -> None:
         text = f'UPDATE tags_{table.id} SET {quote(tag.name)} = ? WHERE "#id" = ?'
@@ -311,16 +295,11 @@ class Store:
     # Writing
 
     def locate(
-        self,
-        name: TableName,
-        supertable: TableName | None,
-        tag_names: list[str] | None,
-        column_names: list[str] | None,
+        self, name: TableName, supertable: TableName | None, tag_names: Names, column_names: Names
     ) -> Located:
         """Where an INSERT writes that names a table, a supertable (USING), tags and columns (None: all)."""
         table = self.table(supertable or name)
-        if (table.subtable is None) != (supertable is not None):
-            raise TaosError(*MISSING)
+        refuse_if((table.subtable is None) != (supertable is not None), *MISSING)
         tags = named(table.tags, tag_names) if supertable else []
         return Located(table, name.name, tags, named(table.columns, column_names))
 
@@ -332,24 +311,20 @@ class Store:
         table, per_second = located.table, located.table.database.per_second
         known = "SELECT id, table_id FROM subtables WHERE database = ? AND name = ?"
         number, owner = self.rows(known, table.database.name, located.name).fetchone() or (None, table.id)
-        if owner != table.id:
-            raise TaosError(0x2618, "Corresponding super table not in this db")
+        refuse_if(owner != table.id, 0x2618, "Corresponding super table not in this db")
         if number is None:
             given = dict(zip(located.tags, tags, strict=True))
             number = self.add_subtable(table, located.name, [given.get(tag) for tag in table.tags])
         if not columns or not columns[0]:
             return 0
         given = dict(zip(located.columns, columns, strict=True))
-        if table.columns[0] not in given:
-            raise TaosError(0x0200, "Primary timestamp column should not be null")
-        if any(column not in given for column in table.key):
-            raise TaosError(0x0200, "Primary key column should not be none")
+        refuse_if(table.columns[0] not in given, 0x0200, "Primary timestamp column should not be null")
+        refuse_if(not given.keys() >= {*table.key}, 0x0200, "Primary key column should not be none")
         keys = [given[column] for column in table.key]
-        if any(None in values for values in keys):
-            raise TaosError(0x267B, "Primary key column should not be null")
-        oldest = (time.time() - KEEP_SECONDS) * per_second
-        if not oldest <= min(keys[0]) <= max(keys[0]) <= LAST_SECOND * per_second:
-            raise TaosError(0x060B, "Timestamp data out of range")
+        refuse_if(any(None in values for values in keys), 0x267B, "Primary key column should not be null")
+        oldest, newest = (time.time() - KEEP_SECONDS) * per_second, LAST_SECOND * per_second
+        is_in_time = oldest <= min(keys[0]) <= max(keys[0]) <= newest
+        refuse_if(not is_in_time, 0x060B, "Timestamp data out of range")
         names = [*(quote(column.name) for column in located.columns), '"#subtable"']
         text = f"INTO rows_{table.id} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         if len(located.columns) == len(table.columns):
@@ -376,19 +351,16 @@ class Store:
         stay rare.
         """
         rows, moment = f"rows_{table.id}", quote(table.columns[0].name)
+        ticks, seconds = table.database.per_second, MAX_HOURS * 3600
         ((newest,),) = self.rows(f"SELECT MAX({moment}) FROM {rows}")
-        ticks = table.database.per_second
-        self.rows(
-            f"DELETE FROM {rows} WHERE {moment} < ?",
-            min(newest, int(time.time() * ticks)) - MAX_HOURS * 3600 * ticks,
-        )
+        horizon = min(newest, int(time.time() * ticks)) - seconds * ticks
+        self.rows(f"DELETE FROM {rows} WHERE {moment} < ?", horizon)
         most = self.most_rows.get(table.id, MAX_ROWS) + written
         if most > MAX_ROWS:
             ((most,),) = self.rows(f"SELECT COUNT(*) FROM {rows}")
             if most > MAX_ROWS:
-                first = (
-                    f"SELECT {moment} FROM {rows} ORDER BY {moment} LIMIT 1 OFFSET {most - ROWS_WHEN_THINNED}"
-                )
+                surplus = most - ROWS_WHEN_THINNED
+                first = f"SELECT {moment} FROM {rows} ORDER BY {moment} LIMIT 1 OFFSET {surplus}"
                 most -= self.rows(f"DELETE FROM {rows} WHERE {moment} < ({first})").rowcount
         self.most_rows[table.id] = most
 
@@ -431,83 +403,51 @@ def system_fields(lengths: dict[str, int]) -> dict[str, Column]:
     return {name: Column(name, types.get(size, TYPES["VARCHAR"]), size) for name, size in lengths.items()}
 
 
-def named(columns: list[Column], names: list[str] | None) -> list[Column]:
+def named(columns: list[Column], names: Names) -> list[Column]:
     """The columns of those names in their order; all where there are no names."""
     by_name = {column.name: column for column in columns}
     for name in names or ():
-        if name not in by_name:
-            raise TaosError(0x2602, f"Invalid column name: {name}")
+        refuse_if(name not in by_name, 0x2602, f"Invalid column name: {name}")
     return columns if names is None else [by_name[name] for name in names]
 
 
 def check_definition(columns: list[Column], tags: list[Column]) -> None:
     """Raise TaosError where there can be no table with these columns and tags."""
     types, tag_types = ([column.type.name for column in part] for part in (columns, tags))
-    for is_wrong, code, message in (
-        (types[0] != "TIMESTAMP", 0x2641, "First column must be timestamp"),
-        (len(columns) < 2, 0x263F, "Illegal number of columns"),
-        (
-            len({column.name for column in [*columns, *tags]}) < len([*columns, *tags]),
-            0x263C,
-            "Duplicated column names",
-        ),
-        (
-            any(column.is_key for column in [*columns[:1], *columns[2:], *tags]),
-            0x2678,
-            "composite primary key column must be second column",
-        ),
-        (types.count("BLOB") > 1, 0x6306, "only one blob column allowed"),
-        ("JSON" in types, 0x2652, "Only tag can be json type"),
-        ("JSON" in tag_types and len(tags) > 1, 0x2633, "Only one tag if there is a json tag"),
-        ("BLOB" in tag_types, 0x6301, "Blob type not support on tag"),
-        (any("DECIMAL" in type_ for type_ in tag_types), 0x2602, "Decimal type is not allowed for tag"),
-    ):
-        if is_wrong:
-            raise TaosError(code, message)
-    if columns[1].is_key and columns[1].type.name not in KEYS:
-        raise TaosError(*KEY_TYPE)
+    names, keys = [column.name for column in [*columns, *tags]], [*columns[:1], *columns[2:], *tags]
+    refuse_if(types[0] != "TIMESTAMP", 0x2641, "First column must be timestamp")
+    refuse_if(len(columns) < 2, 0x263F, "Illegal number of columns")
+    refuse_if(len(set(names)) < len(names), 0x263C, "Duplicated column names")
+    refuse_if(any(column.is_key for column in keys), *KEY_PLACE)
+    refuse_if(columns[1].is_key and types[1] not in KEYS, *KEY_TYPE)
+    refuse_if(types.count("BLOB") > 1, 0x6306, "only one blob column allowed")
+    refuse_if("JSON" in types, 0x2652, "Only tag can be json type")
+    refuse_if("JSON" in tag_types and len(tags) > 1, 0x2633, "Only one tag if there is a json tag")
+    refuse_if("BLOB" in tag_types, 0x6301, "Blob type not support on tag")
+    refuse_if(any("DECIMAL" in name for name in tag_types), 0x2602, "Decimal type is not allowed for tag")
 
 
-def check_change(
-    table: Table, action: str, is_tag: bool, before: Column | None, column: Column, new_name: str
-) -> None:
+def check_change(table: Table, action: str, kind: str, before: Column | None, column: Column) -> None:
     """Raise TaosError where ALTER TABLE may not do that to the column or tag, `before` as it is now."""
     columns, tags = ({known.name for known in part} for part in (table.columns, table.tags))
-    taken, kind = new_name or column.name, "tag" if is_tag else "column"
-    if action in ("add", "rename"):
-        if taken in columns:
-            raise (
-                TaosError(0x036B, "Column already exists")
-                if tags
-                else TaosError(0x263C, "Duplicated column names")
-            )
-        if taken in tags:
-            raise TaosError(0x0369, "Tag already exists")
     if action == "add":
-        if column.is_key:
-            raise TaosError(*KEY_IS_FIXED)
-        check_definition(
-            [*table.columns, *([] if is_tag else [column])], [*table.tags, *([column] if is_tag else [])]
-        )
+        refuse_if(column.name in columns and not tags, 0x263C, "Duplicated column names")
+        refuse_if(column.name in columns, 0x036B, "Column already exists")
+        refuse_if(column.name in tags, 0x0369, "Tag already exists")
+        lists = {"column": table.columns, "tag": table.tags}
+        lists[kind] = [*lists[kind], column]
+        check_definition(*lists.values())
     elif before is None:
-        if column.name in columns | tags:
-            raise TaosError(0x036A if is_tag else 0x036C, f"{kind.title()} does not exist")
-        raise TaosError(0x260E if is_tag else 0x2602, f"Invalid {kind} name: {column.name}")
-    elif action == "rename" and tags and not is_tag:
-        raise TaosError(0x2649, "Rename column only available for normal table")
+        missing = 0x036A if kind == "tag" else 0x036C
+        refuse_if(column.name in columns | tags, missing, f"{kind.title()} does not exist")
+        raise TaosError(0x260E if kind == "tag" else 0x2602, f"Invalid {kind} name: {column.name}")
     elif action == "modify":
-        if before.type != column.type or before.type.name not in WIDENED or column.length <= before.length:
-            raise TaosError(*ONLY_WIDER)
-    elif action == "drop":
-        if is_tag and len(tags) == 1:
-            raise TaosError(0x2649, "the only tag cannot be dropped")
-        if not tags and len(columns) == 2:
-            raise TaosError(0x2651, "No columns can be dropped")
-        if before is table.columns[0]:
-            raise (
-                TaosError(0x03C2, "Invalid stable alter options")
-                if tags
-                else TaosError(0x264A, "Primary timestamp column cannot be dropped")
-            )
-        if before.is_key:
-            raise TaosError(*KEY_IS_FIXED)
+        is_wider = column.length > before.length and before.type == column.type
+        refuse_if(before.type.name not in WIDENED or not is_wider, *ONLY_WIDER)
+    else:
+        refuse_if(kind == "tag" and len(tags) == 1, 0x2649, "the only tag cannot be dropped")
+        refuse_if(not tags and len(columns) == 2, 0x2651, "No columns can be dropped")
+        is_time = before is table.columns[0]
+        refuse_if(is_time and bool(tags), 0x03C2, "Invalid stable alter options")
+        refuse_if(is_time, 0x264A, "Primary timestamp column cannot be dropped")
+        refuse_if(before.is_key, *KEY_IS_FIXED)

@@ -26,6 +26,11 @@ class TaosError(Exception):
         super().__init__(f"[0x{code:04X}] {message}")
 
 
+def refuse_if(is_wrong: bool, code: int, message: str) -> None:
+    if is_wrong:
+        raise TaosError(code, message)
+
+
 @dataclass(frozen=True)
 class Type:
     """A data type: name, number, struct code and size (None where each value has its own size; then the most
