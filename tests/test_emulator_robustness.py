@@ -45,6 +45,7 @@ PIECES = [
     " ORDER BY ",
 ]
 QUERY = 6
+HEAD = 24
 SQL = "INSERT INTO ? USING meters (groupid, location) TAGS (?, ?) VALUES (?, ?, ?, ?)"
 
 Frame = str | bytes
@@ -83,6 +84,8 @@ def changed_bytes(frame: bytes, random: Random) -> bytes:
                 changed[at:at] = random.randbytes(random.randint(1, 16))
             case "join":
                 changed[at:] = random.choice(BINARY)[at:]
+    if len(changed) < HEAD and random.random() < 0.8:  # too short for anything but a closed connection
+        changed += random.randbytes(HEAD)
     return bytes(changed)
 
 
