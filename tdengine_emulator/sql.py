@@ -188,15 +188,13 @@ class Statement(Interpreter):
     def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
         self.store, self.text, self.database, self.parameters = store, text, database, parameters
         self.nanoseconds = time.time_ns()
-        # What a SELECT reads, and what was met in it so far:
+        # What a SELECT reads, and how a column's name is meant at the moment:
         self.relation = Relation("", {}, [])
         self.condition: Tree | None = None
         self.groups: list[Tree] = []
         self.per_second = 1000
         self.alias = "o"
-        self.called: set[str] = set()
-        self.used: set[str] = set()
-        self.in_aggregate = self.has_bare_column = self.bare_means_last_row = False
+        self.bare_means_last_row = False
 
     def full(self, name: TableName) -> TableName:
         return name if name.database else name._replace(database=self.database)
@@ -324,9 +322,9 @@ class Statement(Interpreter):
         table, chosen = self.relation.table, self.where()
         if table is None:
             raise TaosError(*MISSING)
-        refuse_if("tbname" in self.used, 0x264C, "Invalid tbname pseudo column")
-        may_be_used = {table.columns[0].name, *(tag.name for tag in table.tags)}
-        refuse_if(not self.used <= may_be_used, *NO_WINDOW)
+        used = columns_in(condition)
+        refuse_if("tbname" in used, 0x264C, "Invalid tbname pseudo column")
+        refuse_if(not used <= {table.columns[0].name, *(tag.name for tag in table.tags)}, *NO_WINDOW)
         return Result(affected=self.store.delete(table, chosen))
 
     # Reading
@@ -345,27 +343,25 @@ class Statement(Interpreter):
         is_partition = groups is not None and isinstance(groups.children[0], Token)
         self.groups = groups.children[is_partition:] if groups else []
         grouped = self.grouped()
-        self.has_bare_column = False
-        chosen = self.items(items)
-        only_picks = bool(self.called) and self.called <= PICKS.keys() and not grouped
-        if self.has_bare_column and only_picks:
-            self.bare_means_last_row = True
-            chosen = self.items(items)
-        elif self.has_bare_column and not grouped and self.called & {"count", "sum", "avg"}:
-            raise TaosError(0x260C, "Not a single-group group function")
-        if is_partition and not self.called:
+        called = {call.children[0].lower() for call in items.find_data("call")} & {*PICKS, *AGGREGATES}
+        if is_partition and not called:
             raise not_understood("PARTITION BY without an aggregate")
+        is_mixed = bool(called & {"count", "sum", "avg"}) and not grouped and has_bare_column(items)
+        refuse_if(is_mixed, 0x260C, "Not a single-group group function")
+        only_picks = self.bare_means_last_row = bool(called) and called <= PICKS.keys() and not grouped
+        chosen = self.items(items)
         names = {name for name, _ in chosen}
         keys = [self.sort_key(names, *key.children) for key in order.children] if order else []
 
         written = ", ".join(f"{term.exact or term.text} AS {quote(name)}" for name, term in chosen)
         text = f"SELECT {'DISTINCT ' if distinct else ''}{written}"
-        only_tags = distinct and table and self.used <= {"tbname", *(tag.name for tag in table.tags)}
+        used = {name for part in (items, condition, groups, order) for name in columns_in(part)}
+        only_tags = distinct and table and used <= {"tbname", *(tag.name for tag in table.tags)}
         read = f"{f'tags_{table.id}' if table and only_tags else self.relation.source} AS o{where}"
         if only_picks:
             text += f" WHERE EXISTS (SELECT 1 FROM {read})"
         elif source:
-            if self.called and "count" not in self.called:
+            if called and "count" not in called:
                 grouped = grouped or ["NULL"]  # without a row TDengine gives no row, but for COUNT
             text += f" FROM {read}" + (f" GROUP BY {', '.join(grouped)}" if grouped else "")
         text += f" ORDER BY {', '.join(keys)}" if keys else ""
@@ -492,9 +488,6 @@ class Statement(Interpreter):
         if self.bare_means_last_row and self.alias == "o":
             term = self.pick("last_row", name)
             return term._replace(kind=term.kind._replace(name=name))
-        self.used.add(name)
-        if self.alias == "o" and not self.in_aggregate:
-            self.has_bare_column = True
         column = self.relation.columns[name]
         text = exact = f"{self.alias}.{quote(column.name)}"
         if column.type in DECIMALS:
@@ -515,7 +508,6 @@ class Statement(Interpreter):
         if name in PICKS and isinstance(argument, Tree):
             return self.pick(name, argument)
         if name == "count" and isinstance(argument, Token):
-            self.called.add(name)
             return Term("COUNT(*)", BIGINT)
         if name in AGGREGATES and isinstance(argument, Tree):
             return self.aggregate(name, argument)
@@ -524,10 +516,7 @@ class Statement(Interpreter):
         raise not_understood(f"unknown function {name}")
 
     def aggregate(self, name: str, argument: Tree) -> Term:
-        self.called.add(name)
-        self.in_aggregate = True
         inner = self.visit(argument)
-        self.in_aggregate = False
         text, type_ = f"{name.upper()}({inner.text})", inner.kind.type
         if name == "count":
             return Term(text, BIGINT)
@@ -547,18 +536,31 @@ class Statement(Interpreter):
         """LAST, FIRST, LAST_ROW: the value at its group's newest or oldest row, which the index finds."""
         if self.relation.table is None:
             raise not_understood(f"{name} of a table without a timestamp")
-        self.called.add(name)
-        bare, outer = self.has_bare_column, self.grouped()
+        outer = self.grouped()
         self.alias = "i"
         term = self.of_column(argument) if isinstance(argument, str) else self.visit(argument)
         conditions = [f"{i} IS {o}" for i, o in zip(self.grouped(), outer, strict=True)]
         conditions += [f"{term.text} IS NOT NULL"] if name != "last_row" else []
         where = self.where() or (" WHERE 1" if conditions else "")
-        self.alias, self.has_bare_column = "o", bare
+        self.alias = "o"
         read = f"{self.relation.source} AS i{' AND '.join([where, *conditions])}"
         order = f"i.{quote(self.relation.table.columns[0].name)} {PICKS[name]}"
         text = f"(SELECT {term.exact or term.text} FROM {read} ORDER BY {order} LIMIT 1)"
         return Term(text, term.kind._replace(name=""))
+
+
+def columns_in(tree: Tree | None) -> set[str]:
+    """The names of all columns there; "*" where that stands for them."""
+    if tree is None:
+        return set()
+    star = {"*" for item in tree.find_data("item") if item.children[0] == "*"}
+    return star | {column.children[-1] for column in tree.find_data("column")}
+
+
+def has_bare_column(tree: Tree) -> bool:
+    """Whether a column stands there outside of all calls."""
+    inner = [part for part in tree.children if isinstance(part, Tree) and part.data != "call"]
+    return tree.data == "column" or any(map(has_bare_column, inner))
 
 
 def literal(value: Any) -> Term:

@@ -121,14 +121,10 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
         if column.type in DECIMALS:
             return as_decimal(value, column)
         if code is None:
-            value = {
-                "VARBINARY": as_bytes,
-                "BLOB": as_bytes,
-                "GEOMETRY": as_geometry,
-                "JSON": as_json_tag,
-            }.get(column.type.name, lambda value, _: str(value))(value, column)
-            if too_long(value, column):
-                raise TaosError(0x2653, f"Value too long for column/tag: {column.name}")
+            forms = {"VARBINARY": as_bytes, "BLOB": as_bytes, "GEOMETRY": as_geometry, "JSON": as_json_tag}
+            form = forms.get(column.type.name)
+            value = form(value, column) if form else str(value)
+            refuse_if(too_long(value, column), 0x2653, f"Value too long for column/tag: {column.name}")
             return value
         if column.type.name == "TIMESTAMP" and isinstance(value, str):
             return parse_time(value, per_second)
@@ -154,8 +150,8 @@ def as_decimal(value: Any, column: Column) -> str:
         rounded = number.quantize(Decimal(1).scaleb(-column.scale), ROUND_HALF_UP, DIGITS)
     except InvalidOperation:
         rounded = Decimal(0).scaleb(-column.scale) if isinstance(value, str) else Decimal("Infinity")
-    if len(rounded.as_tuple().digits) > column.precision or not rounded.is_finite():
-        raise TaosError(0x013D, "Decimal value overflow")
+    is_over = len(rounded.as_tuple().digits) > column.precision or not rounded.is_finite()
+    refuse_if(is_over, 0x013D, "Decimal value overflow")
     return format(rounded, "f")
 
 
@@ -179,22 +175,22 @@ def as_geometry(value: Any, _column: Column) -> bytes:
 
 def as_json_tag(value: Any, _column: Column | None = None) -> str | None:
     """A JSON tag's text as TDengine keeps it: one flat object, its keys in order; an empty one is NULL."""
+    near = f"syntax error near '{value}'"
     try:
-        content = json.loads(value) if value else {}
+        content = json.loads(str(value or "{}"), parse_float=fewest_digits)
     except ValueError:
-        raise TaosError(0x0216, f"syntax error near '{value}' (json parse error)") from None
-    except TypeError:
-        content = value
+        raise TaosError(0x0216, f"{near} (json parse error)") from None
     if not isinstance(content, dict):
-        raise TaosError(0x0216, f"syntax error near '{value}' (json error invalide value)")
-    if any(isinstance(part, list | dict) for part in content.values()):
-        raise TaosError(0x0216, f"syntax error near '{value}' (invalidate json value)")
-    whole = {
-        key: int(part) if isinstance(part, float) and part.is_integer() else part
-        for key, part in content.items()
-    }
-    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        raise TaosError(0x0216, f"{near} (json error invalide value)")
+    is_nested = any(isinstance(part, list | dict) for part in content.values())
+    refuse_if(is_nested, 0x0216, f"{near} (invalidate json value)")
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return text if content else None
+
+
+def fewest_digits(text: str) -> float | int:
+    """The number, whole where it can be."""
+    return int(float(text)) if float(text).is_integer() else float(text)
 
 
 def parse_time(text: str, per_second: int) -> int:

@@ -44,11 +44,6 @@ def parse_bind(frame: bytes) -> list[Values]:
     return decode_block(frame[HEAD:])
 
 
-def parse_bind2(frame: bytes) -> list[BoundTable]:
-    """The tables of a BIND2 frame (prepared statement v2)."""
-    return decode_tables(frame[30:])
-
-
 def exactly(data: bytes, start: int, length: int) -> bytes:
     """`length` bytes from `start`; struct.error where there are fewer."""
     return struct.unpack_from(f"<{length}s", data, start)[0]
@@ -66,9 +61,7 @@ def encode_fetched(
 
 def encode_block(fields: Sequence[Column], rows: Sequence[Sequence[Any]]) -> bytes:
     """Rows of values, as Python or the store has them, as a block; None is NULL."""
-    parts = [
-        encode_column(column, values) for column, values in zip(fields, zip(*rows, strict=True), strict=True)
-    ]
+    parts = [encode_column(*column) for column in zip(fields, zip(*rows, strict=True), strict=True)]
     head = b"".join(struct.pack("<BI", column.type.number, column.block_bytes) for column in fields)
     lengths = b"".join(struct.pack("<I", len(data)) for _, data in parts)
     body = b"".join(index + data for index, data in parts)
@@ -126,28 +119,24 @@ def decode_block(block: bytes) -> list[Values]:
             offsets = struct.unpack_from(f"<{rows}i", block, position)
             data = exactly(block, position + 4 * rows, length)
             position += 4 * rows + length
-            code = length_code(type_)
-            values = [
-                None if offset < 0 else decoded(sized(data, offset, code), type_.encoding)
-                for offset in offsets
-            ]
+            values = [None if offset < 0 else sized(data, offset, type_) for offset in offsets]
         else:
             bitmap = exactly(block, position, (rows + 7) // 8)
             position += len(bitmap)
             values = list(struct.unpack_from(f"<{rows}{type_.code}", block, position))
             position += rows * type_.size
             if any(bitmap):
-                values = [
-                    None if bitmap[row >> 3] & 0x80 >> (row & 7) else value
-                    for row, value in enumerate(values)
-                ]
+                nulls = (bitmap[row >> 3] & 0x80 >> (row & 7) for row in range(rows))
+                values = [None if null else value for null, value in zip(nulls, values, strict=True)]
         columns.append((type_, values))
     return columns
 
 
-def sized(data: bytes, offset: int, code: str) -> bytes:
+def sized(data: bytes, offset: int, type_: Type) -> str | bytes:
+    """A variable-size value, led by its length."""
+    code = length_code(type_)
     (length,) = struct.unpack_from(code, data, offset)
-    return exactly(data, offset + struct.calcsize(code), length)
+    return decoded(exactly(data, offset + struct.calcsize(code), length), type_.encoding)
 
 
 def decoded(raw: bytes, encoding: str | None) -> str | bytes:
@@ -158,8 +147,9 @@ def decoded(raw: bytes, encoding: str | None) -> str | bytes:
         return raw
 
 
-def decode_tables(data: bytes) -> list[BoundTable]:
-    """The tables of a stmt2 bind; `data` starts where its offsets count from."""
+def parse_bind2(frame: bytes) -> list[BoundTable]:
+    """The tables of a BIND2 frame (prepared statement v2)."""
+    data = frame[30:]  # where its offsets count from
     _, tables, tags, columns, names_at, tags_at, columns_at = struct.unpack_from("<7I", data)
     if tables * 2 > len(data):
         raise ValueError("more tables than bytes")
@@ -170,27 +160,23 @@ def decode_tables(data: bytes) -> list[BoundTable]:
         for table, length in enumerate(lengths):
             names[table] = exactly(data, position, length).rstrip(b"\0").decode()
             position += length
-    tag_lists = decode_values(data, tags_at, tables, tags)
-    column_lists = decode_values(data, columns_at, tables, columns)
-    return [BoundTable(*table) for table in zip(names, tag_lists, column_lists, strict=True)]
+    bound_tags = decode_values(data, tags_at, tables, tags)
+    bound_columns = decode_values(data, columns_at, tables, columns)
+    return [BoundTable(*table) for table in zip(names, bound_tags, bound_columns, strict=True)]
 
 
 def decode_values(data: bytes, start: int, tables: int, count: int) -> list[list[Values]]:
     """For each table its `count` tags or columns: each a type and values."""
     if not start:
         return [[] for _ in range(tables)]
-    position = start + 4 * tables
     if count * tables > len(data):
         raise ValueError("more values than bytes")
-    result = []
-    for _ in range(tables):
-        values = []
-        for _ in range(count):
-            (length,) = struct.unpack_from("<I", data, position)
-            values.append(decode_bound(exactly(data, position, length)))
-            position += length
-        result.append(values)
-    return result
+    position, values = start + 4 * tables, []
+    for _ in range(tables * count):
+        (length,) = struct.unpack_from("<I", data, position)
+        values.append(decode_bound(exactly(data, position, length)))
+        position += length
+    return [values[table * count :][:count] for table in range(tables)]
 
 
 def decode_bound(data: bytes) -> Values:
@@ -200,11 +186,9 @@ def decode_bound(data: bytes) -> Values:
     if type_ is None or rows < 0:
         raise ValueError(f"unknown type {number}")
     nulls = exactly(data, 12, rows)
-    position = 12 + rows
-    has_lengths = data[position]
-    position += 1
     lengths: Sequence[int] = ()
-    if has_lengths:
+    position = 13 + rows
+    if data[position - 1]:
         lengths = struct.unpack_from(f"<{rows}i", data, position)
         position += 4 * rows
     (size,) = struct.unpack_from("<I", data, position)
