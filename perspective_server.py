@@ -8,6 +8,7 @@ This process never imports `taosws`: a call that waits for TDengine would hold u
 import argparse
 import asyncio
 import base64
+import ctypes
 import functools
 import gzip
 import hashlib
@@ -16,6 +17,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import perspective
+import tornado.ioloop
 import tornado.web
 
 import tdengine_reader
@@ -129,12 +132,18 @@ class Mirror:
             self.table.update(poll.update, format="columns")
         elif poll.whole and self.rows:
             self.table.clear()
-        if poll.update and self.gate.renewal_due():
-            # With the rows' own places in the table, where the next updates will look for them.
-            columns = [*self.table.columns(), "__INDEX__"]
-            everything = self.table.view(columns=columns, expressions={"__INDEX__": "index()"})
-            self.table.replace(everything.to_arrow())
-            everything.delete()  # or each later update would compute it, too
+
+    def renew_table_when_due(self) -> None:
+        """Have the engine forget what viewers filled the memory with; to be called once a second or so."""
+        if self.table is None or not self.gate.renewal_due():
+            return
+        # With the rows' own places in the table, where the next updates will look for them.
+        columns = [*self.table.columns(), "__INDEX__"]
+        everything = self.table.view(columns=columns, expressions={"__INDEX__": "index()"})
+        self.table.replace(everything.to_arrow())
+        everything.delete()  # or each later update would compute it, too
+        return_freed_memory()
+        self.gate.renewed()
 
     def fail(self, error: str) -> None:
         """Note an error; log it when it is news."""
@@ -170,6 +179,12 @@ class Mirror:
             "last_error": self.last_error,
             "reader_restarts": self.reader_restarts,
         }
+
+
+def return_freed_memory() -> None:
+    """Give the system back what was freed, which GNU's C library does only when it is told to."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 class ReaderThread(threading.Thread):
@@ -432,6 +447,7 @@ async def serve() -> None:
         loop.add_signal_handler(number, stop.set)
     reader = ReaderThread(tdengine, mirror, loop)
     reader.start()
+    tornado.ioloop.PeriodicCallback(mirror.renew_table_when_due, 1000).start()
     await stop.wait()
     listener.stop()
     await reader.stop()

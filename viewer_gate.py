@@ -11,8 +11,8 @@ import ipaddress
 import logging
 import math
 import re
+import resource
 import struct
-import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -343,7 +343,7 @@ class ViewerGate:
             read_origin(origin) for origin in allowed_origins.split(",") if origin.strip()
         }
         self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins} | {f"{host}:{port}"}
-        self.memory = sys.maxsize
+        self.memory = memory_in_use()
         self.minute = 0.0
         self.lines = 0
         if not re.fullmatch(r"[A-Za-z0-9._~-]*", token):
@@ -422,20 +422,26 @@ class ViewerGate:
             viewer.end_session()
 
     def renewal_due(self) -> bool:
-        """Whether the table should be replaced by what it holds, which frees memory; asked after each update.
+        """Whether the table should be replaced by what it holds, which frees memory.
 
         The engine keeps all text that an expression ever made, and all text and patterns in expressions,
         until the table is replaced. Never due where the system does not tell how much memory the process has.
         """
-        try:
-            memory = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-        except OSError:
-            return False
+        memory = memory_in_use()
         self.memory = min(self.memory, memory)
-        if memory - self.memory < MAX_MEMORY_GROWTH:
-            return False
-        self.memory = sys.maxsize  # begin anew with what is left after the renewal
-        return True
+        return memory - self.memory > MAX_MEMORY_GROWTH
+
+    def renewed(self) -> None:
+        """Begin anew with what is left after the renewal."""
+        self.memory = memory_in_use()
+
+
+def memory_in_use() -> int:
+    """Bytes that this process has; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def read_origin(text: str) -> str:

@@ -75,6 +75,15 @@ def serving(
         yield Server(process, port)
 
 
+@contextmanager
+def serving_with(settings: dict[str, str], change: str) -> Iterator[Server]:
+    """The real server, but with other limits: `change` is a line of Python that has viewer_gate."""
+    code = f"import viewer_gate; {change}; import perspective_server; perspective_server.main()"
+    with serving(settings, python("-c", code)) as running:
+        running.wait_until_live()
+        yield running
+
+
 def in_tdengine(tdengine: TDengine, database: str) -> Counter:
     """What the table is to hold, asked of TDengine itself."""
     connection = tdengine.connect()

@@ -745,6 +745,7 @@ def test_a_renewed_table_holds_the_same_and_leaves_no_view_behind(
     monkeypatch.setattr(gate, "renewal_due", lambda: True)
     mirror = Mirror(perspective.Server().new_local_client(), source.tdengine, gate)
     mirror.take(Reader(source.tdengine, "12h", 1000).poll(source.connection))
+    mirror.renew_table_when_due()
     view = mirror.table.view(columns=["voltage", "current", "phase"])
     newest_first = list(range(50))[::-1]  # each row in its slot, where the next update looks for it
     assert view.to_columns() == {"voltage": newest_first, "current": [1.5] * 50, "phase": [None] * 50}

@@ -6,7 +6,6 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import perspective
@@ -14,7 +13,7 @@ import psutil
 import pytest
 from conftest import TDengine
 from support import Process, python, wait_for
-from test_end_to_end import Server, serving
+from test_end_to_end import Server, serving, serving_with
 from tornado.httpclient import HTTPClientError
 from viewers import Beat, Viewer, answer, dumb_viewer, is_closed, url, wait_until_closed
 
@@ -51,15 +50,6 @@ def filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
 def server(filled: dict[str, str]) -> Iterator[Server]:
     with serving(filled) as running:
         running.wait_until_live(rows=ROWS)
-        yield running
-
-
-@contextmanager
-def serving_with(settings: dict[str, str], change: str) -> Iterator[Server]:
-    """The real server, but with other limits: `change` is a line of Python that has viewer_gate."""
-    code = f"import viewer_gate; {change}; import perspective_server; perspective_server.main()"
-    with serving(settings, python("-c", code)) as running:
-        running.wait_until_live()
         yield running
 
 
