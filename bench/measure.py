@@ -43,6 +43,7 @@ NAIVE, OURS = "naive", "this"
 SERVERS = {NAIVE: "bench/naive_server.py", OURS: "perspective_server.py"}
 STALL = 5  # seconds
 STARTS = 3
+EMULATOR_ROWS = 2_000_000  # that it keeps of a supertable
 CHROMIUM = Path("/usr/bin/chromium")
 PACKAGES = ("perspective-python", "taos-ws-py", "taospy", "tornado")
 
@@ -52,13 +53,14 @@ class Plan:
     """How much is measured. Times in seconds."""
 
     viewers: tuple[int, ...] = (1, 20, 60)
+    different: int = 20  # viewers no two of which have the same view
     follow: float = 12
     check: float = 5
     settle: float = 3
     quiet: float = 5
     batches: tuple[int, ...] = (30, 300, 10_000)
     produce: float = 4
-    scale: float = 5
+    scale: float = 4
     scale_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     scale_meters: tuple[int, ...] = (10, 100, 1_000, 10_000)
     scale_windows: tuple[int, ...] = (1_000, 10_000, 100_000)
@@ -67,6 +69,7 @@ class Plan:
 
 QUICK = Plan(
     viewers=(1, 20),
+    different=5,
     follow=4,
     check=2,
     quiet=3,
@@ -132,10 +135,10 @@ def processor_time(pid: int) -> float:
 class Meter:
     """The processor time of some processes and of the machine from now on, as a share of one core."""
 
-    def __init__(self, **pids: int):
-        self.pids = pids
+    def __init__(self, **pids: int | None):
+        self.pids = {name: pid for name, pid in pids.items() if pid}
         self.began = time.monotonic()
-        self.used = {name: processor_time(pid) for name, pid in pids.items()}
+        self.used = {name: processor_time(pid) for name, pid in self.pids.items()}
         psutil.cpu_percent()
 
     def shares(self) -> dict[str, float]:
@@ -143,6 +146,12 @@ class Meter:
         machine = psutil.cpu_percent() / 100 * (os.cpu_count() or 1)
         own = {name: (processor_time(pid) - self.used[name]) / took for name, pid in self.pids.items()}
         return own | {"machine": machine}
+
+
+def reader_of(server: int) -> int | None:
+    """The id of the child in which a server reads TDengine, if it has one; its other child only waits."""
+    children = psutil.Process(server).children()
+    return max(children, key=lambda child: processor_time(child.pid)).pid if children else None
 
 
 @contextmanager
@@ -160,9 +169,9 @@ def reader(kind: str, tdengine: TDengine, limit: int = 1000) -> Iterator[tuple[P
 
 
 @contextmanager
-def viewers(url: str, count: int) -> Iterator[tuple["Viewers", int]]:
+def viewers(url: str, count: int, are_different: bool = False) -> Iterator[tuple["Viewers", int]]:
     """Viewers that follow the table; yields them and their process's id."""
-    process, pipe = start_child(watch.run, url, count)
+    process, pipe = start_child(watch.run, url, count, are_different)
     try:
         assert pipe.recv() == "following"
         yield Viewers(pipe), process.pid
@@ -197,18 +206,20 @@ def written_to(tdengine: TDengine) -> Iterator[Process]:
         process.wait()
 
 
-def measure_reader(kind: str, tdengine: TDengine, count: int, plan: Plan) -> dict[str, Any]:
+def measure_reader(
+    kind: str, tdengine: TDengine, count: int, plan: Plan, are_different: bool = False
+) -> dict[str, Any]:
     """One server with so many viewers: first while rows come, then while nothing changes."""
-    say(f"readers: {kind}, {count} viewers")
+    say(f"readers: {kind}, {count} {'different ' if are_different else ''}viewers")
     with ExitStack() as stack:
         writing = stack.enter_context(ExitStack())
         writing.enter_context(written_to(tdengine))
         server, url = stack.enter_context(reader(kind, tdengine))
-        watched, watching = stack.enter_context(viewers(url, count))
+        watched, watching = stack.enter_context(viewers(url, count, are_different))
         wait_for(lambda: watched.ask("size") >= 1000, "a full table")
         watched.ask("follow", 1.0)
 
-        meter = Meter(server=server.pid, viewers=watching)
+        meter = Meter(server=server.pid, reading=reader_of(server.pid), viewers=watching)
         followed = watched.ask("follow", plan.follow)
         shares = meter.shares()
         checked = watched.ask("check", plan.check)
@@ -227,7 +238,9 @@ def measure_reader(kind: str, tdengine: TDengine, count: int, plan: Plan) -> dic
     return {
         "reader": kind,
         "viewers": count,
+        "are_different": are_different,
         "processor": shares["server"],
+        "reading_processor": shares.get("reading"),  # a part of it
         "viewers_processor": shares["viewers"],
         "machine_processor": shares["machine"],
         "bytes_per_second": followed["bytes"] / plan.follow,
@@ -320,7 +333,9 @@ def measure_stall(kind: str, tdengine: TDengine) -> dict[str, Any]:
     return {"reader": kind, "longest_wait_seconds": longest, "updates_afterwards": again}
 
 
-def measure_producer(kind: str, tdengine: TDengine, rows: int, seconds: float) -> dict[str, Any]:
+def measure_producer(
+    kind: str, tdengine: TDengine, rows: int, seconds: float, emulator_pid: int | None = None
+) -> dict[str, Any]:
     """A producer at full speed with so many rows a batch."""
     say(f"producers: {kind}, {rows:,} rows a batch")
     drop(tdengine)
@@ -330,8 +345,8 @@ def measure_producer(kind: str, tdengine: TDengine, rows: int, seconds: float) -
         else python("producer.py", "--interval", "0", "--rows", str(rows))
     )
     with Process(command, settings(tdengine)) as process:
-        wait_for(lambda: has_rows(tdengine), "the producer's first rows")
-        meter = Meter(producer=process.pid)
+        wait_for(lambda: has_rows(tdengine), "the producer's first rows", 60)
+        meter = Meter(producer=process.pid, emulator=emulator_pid)
         time.sleep(seconds if kind == OURS else seconds / 2)
         shares = meter.shares()
         if kind == OURS:
@@ -348,6 +363,7 @@ def measure_producer(kind: str, tdengine: TDengine, rows: int, seconds: float) -
         "rows_written": written,
         "rows_there": there,
         "producer_processor": shares["producer"],
+        "emulator_processor": shares.get("emulator"),
         "machine_processor": shares["machine"],
     }
 
@@ -413,7 +429,7 @@ def measure_scales(tdengine: TDengine, plan: Plan) -> dict[str, list[dict[str, A
     }
 
 
-def draw_scales(scales: dict[str, list[dict[str, Any]]]) -> str:
+def draw_scales(scales: dict[str, list[dict[str, Any]]], about: dict[str, str]) -> str:
     labels = {
         "rows": "rows in the table",
         "meters": "meters",
@@ -428,6 +444,7 @@ def draw_scales(scales: dict[str, list[dict[str, Any]]]) -> str:
             for name, points in scales.items()
         ],
         columns=len(scales),
+        caption=f"Measured on {about['tdengine']}, {about['machine']}, {about['date'][:10]}",
     )
 
 
@@ -481,20 +498,26 @@ class Line:
 def reader_lines(readers: list[dict[str, Any]]) -> list[Line]:
     lines = []
     pairs = [
-        {reader["reader"]: reader for reader in readers if reader["viewers"] == count}
-        for count in sorted({reader["viewers"] for reader in readers})
+        {reader["reader"]: reader for reader in alike}
+        for _, alike in itertools.groupby(
+            readers, lambda reader: (reader["are_different"], reader["viewers"])
+        )
     ]
     for pair in pairs:
         naive, ours = pair[NAIVE], pair[OURS]
         count = ours["viewers"]
         who = "1 viewer" if count == 1 else f"{count} viewers"
+        if ours["are_different"]:
+            shares = (f"{reader['processor']:.1%}" for reader in (naive, ours))
+            lines.append(Line(f"{count} viewers, each with another view: processor time, of a core", *shares))
+            continue
         part = 8 if count == 1 else 3
         p50, p99 = (175, 340) if count <= 20 else (220, 400)
         lines += [
             Line(
                 f"{who}: processor time, of a core",
                 f"{naive['processor']:.1%}",
-                f"{ours['processor']:.1%}",
+                f"{ours['processor']:.1%}, of it reading {ours['reading_processor']:.1%}",
                 f"≤ 1/{part} of naive",
                 ours["processor"] <= naive["processor"] / part,
             ),
@@ -539,7 +562,8 @@ def producer_lines(producers: list[dict[str, Any]]) -> list[Line]:
         lines += [
             Line(
                 f"{rows:,} rows a batch: rows/s written",
-                *(f"{rate:,.0f}" for rate in rates.values()),
+                f"{rates[NAIVE]:,.0f}",
+                f"{rates[OURS]:,.0f}{while_the_emulator(pair[OURS])}",
                 target,
                 holds,
             ),
@@ -552,6 +576,12 @@ def producer_lines(producers: list[dict[str, Any]]) -> list[Line]:
             ),
         ]
     return lines
+
+
+def while_the_emulator(produced: dict[str, Any]) -> str:
+    """How busy the emulator was meanwhile: with a whole core it is what bounds the producer."""
+    share = produced["emulator_processor"]
+    return f"; emulator {share:.0%} of a core" if share else ""
 
 
 def lines_of(result: dict[str, Any]) -> list[Line]:
@@ -580,8 +610,10 @@ def table(lines: list[Line]) -> str:
 
 
 @contextmanager
-def find_tdengine() -> Iterator[tuple[TDengine, str]]:
-    """The TDengine at TAOS_HOST:TAOS_PORT where one answers, else an emulator; and what it is, in words."""
+def find_tdengine() -> Iterator[tuple[TDengine, str, int | None]]:
+    """The TDengine at TAOS_HOST:TAOS_PORT where one answers, else an emulator; what it is, in words; and the
+    emulator's process id.
+    """
     get = os.environ.get
     tdengine = TDengine(
         get("TAOS_HOST") or "localhost",
@@ -592,22 +624,30 @@ def find_tdengine() -> Iterator[tuple[TDengine, str]]:
         "meters",
     )
     with ExitStack() as stack:
+        pid = None
         try:
             name = f"TDengine {server_version(tdengine)} at {tdengine.url}"
         except TDengineError as error:
             say(f"bench: {error} Measuring on the emulator.")
             tdengine = replace(tdengine, host="localhost", port=free_port())
-            stack.enter_context(emulator(tdengine.port))
+            pid = stack.enter_context(emulator(tdengine.port)).pid
             name = "the emulator (not TDengine itself)"
-        yield tdengine, name
+        yield tdengine, name, pid
 
 
-def measure(tdengine: TDengine, plan: Plan) -> dict[str, Any]:
+def measure(tdengine: TDengine, plan: Plan, emulator_pid: int | None) -> dict[str, Any]:
     """Everything but the drawings."""
-    readers = [measure_reader(kind, tdengine, count, plan) for count in plan.viewers for kind in SERVERS]
+    cases = [*((count, False) for count in plan.viewers), (plan.different, True)]
+    readers = [
+        measure_reader(kind, tdengine, count, plan, are_different)
+        for count, are_different in cases
+        for kind in SERVERS
+    ]
     stalls = [measure_stall(kind, tdengine) for kind in SERVERS]
     producers = [
-        measure_producer(kind, tdengine, rows, plan.produce) for rows in plan.batches for kind in SERVERS
+        measure_producer(kind, tdengine, rows, plan.produce, emulator_pid)
+        for rows in plan.batches
+        for kind in SERVERS
     ]
     drop(tdengine)
     say("start and page")
@@ -632,9 +672,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="measure less: about a minute and a half")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured to FILE")
     arguments = parser.parse_args()
-    with find_tdengine() as (found, name), database(found) as tdengine:
+    with find_tdengine() as (found, name, emulator_pid), database(found) as tdengine:
         say(f"bench: measuring on {name}")
-        result = measure(tdengine, QUICK if arguments.quick else Plan())
+        plan = QUICK if arguments.quick else Plan()
+        if emulator_pid:
+            plan = replace(plan, scale_rows=tuple(min(rows, EMULATOR_ROWS) for rows in plan.scale_rows))
+        result = measure(tdengine, plan, emulator_pid)
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "tdengine": name,
@@ -648,7 +691,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     if not arguments.quick:
         kind = "emulator" if "emulator" in name else "tdengine"
-        (ROOT / "imgs" / f"scale-{kind}.svg").write_text(draw_scales(result["scale"]))
+        (ROOT / "imgs" / f"scale-{kind}.svg").write_text(draw_scales(result["scale"], about))
     print(", ".join(f"{key} {value}" for key, value in about.items()), end="\n\n")
     print(table(lines))
 

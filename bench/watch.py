@@ -31,21 +31,22 @@ Row = tuple[str, int]  # location, timestamp (ms since 1970): no two rows of the
 class Datagrid(Viewer):
     """A viewer, and what it saw."""
 
-    async def follow(self) -> None:
-        """Follow the table from now on."""
+    async def follow(self, number: int | None = None) -> None:
+        """Follow the table from now on. With a number it's a view of its own, though it shows the same."""
         self.forget()
         self.changed = asyncio.Event()
         while TABLE not in await self.client.get_hosted_table_names():
             await asyncio.sleep(0.05)
         table = await self.client.open_table(TABLE)
-        self.view = await table.view(columns=COLUMNS, sort=[["timestamp", "desc"]])
+        own = {} if number is None else {"filter": [["voltage", ">", -number - 1]]}
+        self.view = await table.view(columns=COLUMNS, sort=[["timestamp", "desc"]], **own)
         await self.view.on_update(self.hear)
         self.drawing = asyncio.create_task(self.draw())
 
     def forget(self) -> None:
         self.received = 0  # bytes
         self.updates = 0
-        self.snapshots: list[tuple[int, int]] = []  # (when it was there, its newest timestamp), ms since 1970
+        self.snapshots: list[tuple[int, int]] = []  # (when it came, its newest timestamp), ms since 1970
 
     def hear(self, *_: object) -> None:
         self.updates += 1
@@ -59,7 +60,7 @@ class Datagrid(Viewer):
             await self.view.num_rows()
             screen = json.loads(await self.view.to_columns_string(start_row=0, end_row=ROWS_ON_SCREEN))
             if screen["timestamp"]:
-                self.snapshots.append((now(), screen["timestamp"][0]))
+                self.snapshots.append((self.arrived, screen["timestamp"][0]))
 
     async def whole_table(self) -> list[Row]:
         table = json.loads(await self.view.to_columns_string())
@@ -97,7 +98,7 @@ class Watch:
         while (left := end - time.monotonic()) > 0:
             updates = checker.updates
             rows = await checker.whole_table()
-            arrival = now()
+            arrival = checker.arrived
             twice = max(twice, len(rows) - len(set(rows)))
             newest.append(max(timestamp for _, timestamp in rows))
             for row in rows:
@@ -126,16 +127,11 @@ class Watch:
         return longest
 
 
-def now() -> int:
-    """Milliseconds since 1970, as the rows' timestamps."""
-    return time.time_ns() // 1_000_000
-
-
-async def serve(pipe: Connection, url: str, count: int) -> None:
+async def serve(pipe: Connection, url: str, count: int, are_different: bool) -> None:
     async with AsyncExitStack() as stack:
         viewers = [await stack.enter_async_context(Datagrid(url)) for _ in range(count)]
-        for viewer in viewers:
-            await viewer.follow()
+        for number, viewer in enumerate(viewers):
+            await viewer.follow(number if are_different else None)
         watch = Watch(viewers)
         pipe.send("following")
         while True:
@@ -143,10 +139,10 @@ async def serve(pipe: Connection, url: str, count: int) -> None:
             pipe.send(await getattr(watch, name)(*arguments))
 
 
-def run(pipe: Connection, url: str, count: int) -> None:
+def run(pipe: Connection, url: str, count: int, are_different: bool = False) -> None:
     """The child process: `count` viewers at `url`, which do what the pipe says until that is closed."""
     with contextlib.suppress(EOFError, OSError):
-        asyncio.run(serve(pipe, url, count))
+        asyncio.run(serve(pipe, url, count, are_different))
 
 
 async def first_row(url: str) -> None:

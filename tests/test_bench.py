@@ -55,6 +55,7 @@ def test_a_missed_target_shows_in_the_table() -> None:
 
 def test_a_drawing_shows_every_point() -> None:
     panels = [Panel("cost", "rows", [(10, 1.0), (100, 1.5), (1000, 7.0)]), Panel("flat", "rows", [(10, 0.0)])]
-    drawing = draw(panels, columns=2)
+    drawing = draw(panels, columns=2, caption="on an emulator")
     assert drawing.startswith("<svg ")
     assert drawing.count("<circle") == 4
+    assert "on an emulator" in drawing

@@ -25,15 +25,16 @@ Answer = TypeVar("Answer")
 class Viewer:
     """Connects on entry: `async with Viewer(url) as viewer: table = await viewer.client.open_table(…)`.
 
-    `received` counts the bytes that the server sent, `requests` are the frames that the client sent, `errors`
-    what the server refused, also where the client keeps that to itself. `closed`
-    is done when the server has closed the WebSocket, and then its status code. Clear `reading` for a viewer
-    that reads nothing more.
+    `received` counts the bytes that the server sent, and `arrived` is when the last ones came (ms since
+    1970). `requests` are the frames that the client sent, `errors` what the server refused, also where the
+    client keeps that to itself. `closed` is done when the server has closed the WebSocket, and then its
+    status code. Clear `reading` for a viewer that reads nothing more.
     """
 
     def __init__(self, url: str, headers: dict[str, str] | None = None):
         self.request = HTTPRequest(url, headers=headers)
         self.received = 0
+        self.arrived = 0
         self.requests: list[bytes] = []
         self.errors: list[str] = []
         self.reading = asyncio.Event()
@@ -70,6 +71,7 @@ class Viewer:
     async def _receive(self) -> None:
         while (answer := await self.socket.read_message()) is not None:
             self.received += len(answer)
+            self.arrived = time.time_ns() // 1_000_000
             response = Response.FromString(answer)
             if response.HasField("error"):
                 self.errors.append(response.error.message)
