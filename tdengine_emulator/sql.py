@@ -25,6 +25,7 @@ from tdengine_emulator.store import (
     Relation,
     Result,
     Store,
+    Table,
     TableName,
     quote,
     quote_text,
@@ -202,17 +203,15 @@ class Statement(Interpreter):
     # Databases and tables
 
     def create_database(self, quietly: bool | None, name: str, *options: tuple[str, str]) -> None:
-        self.store.create_database(name, dict(options).get("precision", "ms"), bool(quietly))
+        self.store.create_database(name, dict(options).get("precision", "ms"), quietly)
 
     def drop_database(self, quietly: bool | None, name: str) -> None:
-        self.store.drop_database(name, bool(quietly))
+        self.store.drop_database(name, quietly)
 
     def use(self, name: str) -> Result:
         return Result(use=self.store.database(name).name)
 
-    def create_table(
-        self, quietly: bool | None, name: TableName, columns: list[Column], tags: list[Column] | None
-    ) -> None:
+    def create_table(self, quietly: bool | None, name: TableName, columns: list[Column], tags: Any) -> None:
         if not self.is_there(self.full(name), quietly):
             self.store.create_table(self.full(name), columns, tags or [])
 
@@ -221,14 +220,13 @@ class Statement(Interpreter):
         located = insert.locate(self.store)
         if not self.is_there(insert.table, quietly):
             with self.store.transaction():
-                self.store.upsert(located, self.converted(insert.tags, located.tags, located), [])
+                self.store.upsert(located, self.converted(insert.tags, located.tags, located.table), [])
 
     def is_there(self, name: TableName, quietly: bool | None) -> bool:
         """Whether there is a table of this name; TaosError where there may not be."""
         is_taken = self.store.is_taken(name)
         if is_taken and not quietly:
-            if self.store.table(name).subtable is None:
-                raise TaosError(0x0360, "STable already exists")
+            refuse_if(self.store.table(name).subtable is None, 0x0360, "STable already exists")
             raise TaosError(0x0603, "Table already exists")
         return is_taken
 
@@ -249,14 +247,9 @@ class Statement(Interpreter):
 
     def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
         table = self.store.table(self.full(name))
-        is_there = table.subtable is not None and tag in [known.name for known in table.tags]
-        refuse_if(not is_there, 0x2649, f"Invalid tag name: {tag}")
-        located = self.store.locate(
-            TableName("", None), TableName(table.name, table.database.name), [tag], []
-        )
-        self.store.set_tag(
-            table, located.tags[0], *self.converted([self.visit(value)], located.tags, located)
-        )
+        tags = [known for known in table.tags if known.name == tag and table.subtable is not None]
+        refuse_if(not tags, 0x2649, f"Invalid tag name: {tag}")
+        self.store.set_tag(table, tags[0], *self.converted([self.visit(value)], tags, table))
 
     def describe(self, name: TableName) -> Result:
         return self.store.describe(self.full(name))
@@ -268,8 +261,8 @@ class Statement(Interpreter):
             raise not_understood(f"unknown SHOW {what}")
         heading, where = "name", ""
         if what != "databases":
-            heading = f"{what[:-1]}_name"
-            where = f" WHERE db_name = {quote_text(self.store.database(database).name)}"
+            known = quote_text(self.store.database(database).name)
+            heading, where = f"{what[:-1]}_name", f" WHERE db_name = {known}"
         relation = self.store.relation(TableName(f"ins_{what}", "information_schema"))
         rows = self.store.rows(f"SELECT {heading} FROM {relation.source}{where}")
         return Result([relation.columns[heading]], rows)
@@ -299,12 +292,12 @@ class Statement(Interpreter):
         located = insert.locate(self.store)
         is_even = all(len(row) == len(located.columns) for row in insert.rows)
         refuse_if(not is_even, 0x0216, "syntax error near ')' (, expected)")
-        rows = [self.converted(row, located.columns, located) for row in insert.rows]
+        rows = [self.converted(row, located.columns, located.table) for row in insert.rows]
         columns = list(zip(*rows, strict=True))
         refuse_if(None in columns[0], *NO_TIME)
-        return self.store.upsert(located, self.converted(insert.tags, located.tags, located), columns)
+        return self.store.upsert(located, self.converted(insert.tags, located.tags, located.table), columns)
 
-    def converted(self, terms: Sequence[Term | None], columns: list[Column], located: Located) -> list[Any]:
+    def converted(self, terms: Sequence[Term | None], columns: list[Column], table: Table) -> list[Any]:
         """The values of what stands among VALUES, TAGS or behind SET TAG, as their columns' types."""
         found = []
         refuse_if(len(terms) != len(columns), 0x0216, "syntax error near ')' (Tags number not matched)")
@@ -314,7 +307,7 @@ class Statement(Interpreter):
             value = term.value
             if value is None and term.text != "NULL":
                 ((value,),) = self.store.rows(f"SELECT {term.text}")
-            found.append(values.converted(value, column, located.table.database.per_second))
+            found.append(values.converted(value, column, table.database.per_second))
         return found
 
     def delete(self, source: Tree, condition: Tree | None) -> Result:
@@ -350,6 +343,8 @@ class Statement(Interpreter):
         refuse_if(is_mixed, 0x260C, "Not a single-group group function")
         only_picks = self.bare_means_last_row = bool(called) and called <= PICKS.keys() and not grouped
         chosen = self.items(items)
+        has_json = any(term.kind.type.name == "JSON" for _, term in chosen)
+        refuse_if(bool(distinct) and has_json, 0x072E, "Json not support in group/partition by")
         names = {name for name, _ in chosen}
         keys = [self.sort_key(names, *key.children) for key in order.children] if order else []
 

@@ -217,13 +217,13 @@ class Store:
 
     # Definitions
 
-    def create_database(self, name: str, precision: str, quietly: bool) -> None:
+    def create_database(self, name: str, precision: str, quietly: bool | None) -> None:
         refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
         text = "INSERT OR IGNORE INTO databases VALUES (?, ?, ?)"
         is_new = self.rows(text, name, precision, now_ms()).rowcount
         refuse_if(not (is_new or quietly), 0x0381, "Database already exists")
 
-    def drop_database(self, name: str, quietly: bool) -> None:
+    def drop_database(self, name: str, quietly: bool | None) -> None:
         if not quietly:
             self.database(name)
         with self.transaction():
