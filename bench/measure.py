@@ -60,7 +60,7 @@ class Plan:
     quiet: float = 5
     batches: tuple[int, ...] = (30, 300, 10_000)
     produce: float = 4
-    scale: float = 4
+    scale: float = 5
     scale_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     scale_meters: tuple[int, ...] = (10, 100, 1_000, 10_000)
     scale_windows: tuple[int, ...] = (1_000, 10_000, 100_000)
@@ -382,12 +382,13 @@ def measure_scale(
     writer, pipe = start_child(load.write_on, tdengine, meters)
     try:
         assert pipe.recv() == "writing"
-        new, whole = poll_times(tdengine, window, plan.scale)
         with reader(OURS, tdengine, window) as (server, url), viewers(url, count) as (watched, watching):
             wait_for(lambda: watched.ask("size") >= min(window, rows), "a full table", 60)
             watched.ask("follow", 1.0)
             meter = Meter(server=server.pid, viewers=watching)
-            watched.ask("follow", plan.scale)
+            watched.pipe.send(("follow", plan.scale))
+            new, whole = poll_times(tdengine, window, plan.scale)
+            watched.pipe.recv()
             shares = meter.shares()
     finally:
         writer.kill()
