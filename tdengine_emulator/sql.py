@@ -174,12 +174,9 @@ class Parts(Transformer):
         return column._replace(name=name, is_key=bool(is_key))
 
 
-PARSER = Lark(
-    Path(__file__).with_name("sql.lark").read_text(),
-    parser="lalr",
-    lexer="basic",
-    transformer=Parts(),
-)
+GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
+TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
+PARSER = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=Parts(), cache=str(TABLES))
 
 
 @v_args(inline=True)
