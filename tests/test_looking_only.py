@@ -1,8 +1,10 @@
 """What a viewer of the real server may do, and from where: everything that reads, nothing that writes."""
 
 import asyncio
+import http.client
 import json
 import random
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 
 import perspective
@@ -11,7 +13,7 @@ from conftest import TDengine
 from support import Process, python, wait_for
 from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
-from viewers import Viewer
+from viewers import Viewer, wait_until_closed
 
 from perspective_server import ENGINE_THREADS
 from viewer_gate import MAX_VIEWERS, MAX_VIEWS
@@ -174,6 +176,69 @@ def test_every_answer_has_the_headers_that_keep_a_page_safe(server: Server) -> N
     script = headers["Content-Security-Policy"].split("script-src ")[1].split(";")[0]
     assert "'unsafe-inline'" not in script
     assert "'unsafe-eval'" not in script
+
+
+@pytest.mark.parametrize("change", ["health", "open"])
+def test_the_token_and_the_password_stand_in_no_traceback(filled: dict[str, str], change: str) -> None:
+    broken = {
+        "health": "perspective_server.Mirror.health = None",
+        "open": "perspective_server.ViewerHandler.open = None",
+    }[change]
+    code = f"import perspective_server; {broken}; perspective_server.main()"
+    settings = {**filled, "PERSPECTIVE_TOKEN": TOKEN}
+    with serving(settings, python("-c", code)) as server:
+        if change == "health":
+            assert server.get(f"/health?token={TOKEN}")[0] == 500
+            assert server.get("/health", Authorization=f"Bearer {TOKEN}")[0] == 500
+        else:
+            assert asyncio.run(handshake(server, {}, TOKEN)) == 101
+        server.process.wait_for_line("Traceback")
+        server.process.wait_for_line("TypeError")
+        for line in (f"GET /health?token={TOKEN} HTTP/9.9", f"GET /health?token={TOKEN}", f"{TOKEN}"):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(f"{line}\r\nno header {TOKEN}\r\n\r\n".encode())
+                wait_until_closed(connection)
+        server.get(f"/nothing?token={TOKEN}")
+        for secret in (TOKEN, "taosdata"):
+            assert secret not in server.process.output
+
+
+ELSEWHERE = [
+    "/perspective",
+    "/perspective/",
+    "/perspective/perspective-anywidget.js/",
+    "/perspective/perspective-anywidget.js/../../../__init__.py",
+    "/perspective/../perspective/perspective-anywidget.js.map",
+    "/perspective/..%2f..%2f__init__.py",
+    "/perspective/%2e%2e/%2e%2e/__init__.py",
+    "/perspective/perspective-anywidget.js%00",
+    "/perspective//etc/passwd",
+    "//etc/passwd",
+    "/../../../../etc/passwd",
+    "/prsp-viewer.html",
+    "/producer.py",
+    "/tests/",
+    "/.git/config",
+    "/static/",
+    "/favicon.ico",
+    "/websocket/",
+]
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_there_is_nothing_else_to_be_had(server: Server, path: str) -> None:
+    status, _, body = server.get(path)
+    assert status == 404
+    assert len(body) < 200
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/perspective/perspective-anywidget.css"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_sent_to_the_server(server: Server, method: str, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request(method, path, body=b"x")
+    assert connection.getresponse().status == 405
+    connection.close()
 
 
 def test_a_text_frame_or_what_is_no_request_ends_the_viewer_and_nobody_else(server: Server) -> None:
