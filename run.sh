@@ -207,7 +207,7 @@ say "or serve the page yourself: python -m http.server 8081, and open $static_pa
 
 opener=$(find_opener)
 while [ -z "$stopping" ]; do
-    sleep 1 || :
+    sleep 0.3 || :
     for part in $emulator $parts; do
         [ -n "$stopping" ] || runs "$part" || revive "$part"
     done

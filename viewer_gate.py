@@ -34,14 +34,14 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 import viewer_expressions
 
 # Limits for one viewer; in brackets what a page with four viewers needs.
-MAX_VIEWS = 16  # [4, and for a moment twice as many while they are rearranged]
-MAX_SUBSCRIPTIONS = 64  # to updates and deletions; each is a message at every update [13]
-MAX_REQUESTS = 400  # a second; beyond it they wait [100]
+MAX_VIEWS = 16  # [4, for a moment 8 while they are rearranged]
+MAX_SUBSCRIPTIONS = 64  # to updates and deletions; each is a message at every update [9]
+MAX_REQUESTS = 400  # a second; beyond it they wait [150 while they are rearranged]
 MAX_ENGINE_TIME = 0.25  # of each second; beyond it its requests wait, so that the others get their turn
-MAX_VIEW_TIME = 0.1  # seconds a 1,000 rows, for all its views: an update costs up to thrice as much [0.02]
+MAX_VIEW_TIME = 0.1  # seconds a 1,000 rows, for all its views: an update costs up to thrice as much [0.013]
 MAX_CELLS = 700_000  # in one answer: more would hold up the others for longer than a poll [6,000]
 MAX_WAITING = 16 << 20  # bytes sent to it that it has not read yet [0.1 MB]
-MAX_MESSAGE = 64 << 10  # bytes of a request [a few hundred]
+MAX_MESSAGE = 64 << 10  # bytes of a request [330]
 
 # Limits for one request: what lies beyond would take the engine seconds, or end it.
 MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each

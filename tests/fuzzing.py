@@ -36,6 +36,7 @@ SCHEMA = {
     "phase": "float",
 }
 HERE = Path(__file__).resolve().parent
+PAGE_REQUESTS = HERE / "page_requests.txt"
 FLUSH = 0xFFFFFFFF  # instead of a length
 BATCH = 500  # frames
 MAX_MEMORY = 4 << 30  # bytes of address space, most of it the stacks of the engine's threads
@@ -352,7 +353,7 @@ class Fuzzer:
         elif field.name in ("aggregations", "aggregate"):
             choices = WINDOW_AGGREGATES if field.name == "aggregate" else [*AGGREGATES, "current"]
         elif field.name == "compression":
-            choices = ("lz4", "none")
+            choices = ("lz4", "zstd", "none", "")
         elif field.name == "string":
             choices = TEXTS
         else:
@@ -419,8 +420,31 @@ class Victim:
 
 
 def page_requests() -> list[bytes]:
-    lines = (HERE / "page_requests.txt").read_text().splitlines()
+    lines = PAGE_REQUESTS.read_text().splitlines()
     return [bytes.fromhex(line.split()[1]) for line in lines]
+
+
+def record_page_requests(frames: Iterable[bytes]) -> None:
+    """Write what a page sent to PAGE_REQUESTS, each request once, whatever its number, view and rows."""
+    different = {}
+    for frame in frames:
+        request = Request.FromString(frame)
+        kind = request.WhichOneof("request")
+        content = getattr(request, kind)
+        request.msg_id = 1
+        if kind.startswith("view_"):
+            request.entity_id = "view"
+        if kind == "make_view":
+            content.view_id = "view"
+        if "_remove_" in kind:
+            content.id = 1
+        for part in (content, getattr(content, "viewport", None)):
+            for name in ("start_row", "end_row", "start_col", "end_col"):
+                if hasattr(part, name) and part.HasField(name):
+                    setattr(part, name, 3)
+        different[request.SerializeToString(deterministic=True)] = kind
+    lines = sorted(f"{kind} {frame.hex()}\n" for frame, kind in different.items())
+    PAGE_REQUESTS.write_text("".join(lines))
 
 
 def client_requests() -> list[bytes]:

@@ -142,6 +142,7 @@ async def handshake(server: Server, headers: dict[str, str], token: str = "") ->
 )
 def test_only_this_machines_pages_may_connect(server: Server, headers: dict[str, str], status: int) -> None:
     assert asyncio.run(handshake(server, headers)) == status
+    server.process.wait_for_line("to this machine only")
     if status == 403:
         server.process.wait_for_line("refused '/websocket' to 127.0.0.1")
 
@@ -176,6 +177,14 @@ def test_every_answer_has_the_headers_that_keep_a_page_safe(server: Server) -> N
     script = headers["Content-Security-Policy"].split("script-src ")[1].split(";")[0]
     assert "'unsafe-inline'" not in script
     assert "'unsafe-eval'" not in script
+
+
+def test_a_server_for_other_machines_says_so_and_takes_no_local_pages(filled: dict[str, str]) -> None:
+    with serving({**filled, "PERSPECTIVE_HOST": "0.0.0.0"}) as server:
+        server.process.wait_for_line(f"to everyone who can reach 0.0.0.0:{server.port}")
+        assert asyncio.run(handshake(server, {"Origin": f"http://127.0.0.1:{server.port}"})) == 101
+        assert asyncio.run(handshake(server, {"Origin": "http://localhost:9999"})) == 403
+        assert asyncio.run(handshake(server, {"Host": "rebound.example:8080"})) == 403
 
 
 @pytest.mark.parametrize("change", ["health", "open"])
