@@ -34,7 +34,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 import viewer_expressions
 
 # Limits for one viewer; in brackets what a page with four viewers needs.
-MAX_VIEWS = 16  # [4, for a moment 8 while they are rearranged]
+MAX_VIEWS = 20  # [4, for a moment 9 while they are rearranged]
 MAX_SUBSCRIPTIONS = 64  # to updates and deletions; each is a message at every update [9]
 MAX_REQUESTS = 400  # a second; beyond it they wait [150 while they are rearranged]
 MAX_ENGINE_TIME = 0.25  # of each second; beyond it its requests wait, so that the others get their turn

@@ -112,7 +112,7 @@ def test_a_viewer_gets_its_share_of_the_servers_time_and_no_more(server: Server)
     assert asyncio.run(export_on_and_on()) < 2 * MAX_ENGINE_TIME
 
 
-def test_a_viewer_can_have_sixteen_views(server: Server) -> None:
+def test_a_viewer_can_have_twenty_views(server: Server) -> None:
     async def look() -> None:
         async with Viewer(url(server)) as viewer, Viewer(url(server)) as other:
             table = await opened(viewer)
