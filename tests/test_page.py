@@ -21,6 +21,9 @@ from support import ROOT, Process, answers, emulator, free_port, python, wait_fo
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
 CHARTS = ["Y Area", "Y Line", "Treemap"]
+PATIENCE = (
+    60  # seconds for a page to change; charts without a graphics card take all of a busy machine's time
+)
 
 pytestmark = pytest.mark.browser
 
@@ -71,7 +74,7 @@ class Page:
 
     def wait_for_state(self, state: str) -> None:
         try:
-            wait_for(lambda: self.state() == state, state)
+            wait_for(lambda: self.state() == state, state, PATIENCE)
         except AssertionError:
             raise AssertionError(
                 f"the page does not become {state}, it says {self.text('#state')!r}"
@@ -135,6 +138,7 @@ class Machines:
 
     connection: taosws.Connection
     settings: dict[str, str]
+    start: int  # timestamp of the oldest rows, ms since 1970
     columns = ("at", "ok", "note", "temperature", "pressure", "rpm", "hall", "machine")
 
 
@@ -210,7 +214,7 @@ def live(meters: dict[str, str]) -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def opened(chromium: Any, live: int) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1280, "height": 720})
     page = Page(context.new_page())
@@ -274,59 +278,61 @@ def test_the_page_from_a_file_server_shows_four_live_viewers(live: int, page: Pa
         assert page.errors == []
 
 
-def test_the_page_fits_a_screen_and_a_phone(dashboard: Page) -> None:
-    size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-    assert dashboard.tab.evaluate(size) == [1280, 720]
+class TestDashboard:
+    """The page with the meters, one for all these tests; it is closed afterwards."""
 
-    dashboard.tab.set_viewport_size({"width": 390, "height": 844})
-    boxes = [box.bounding_box() for box in dashboard.tab.locator("perspective-viewer").all()]
-    assert dashboard.tab.evaluate(size)[0] == 390
-    assert all(box["width"] > 380 and box["height"] > 250 for box in boxes)
-    assert all(above["y"] + above["height"] <= below["y"] for above, below in itertools.pairwise(boxes))
+    def test_the_page_fits_a_screen_and_a_phone(self, dashboard: Page) -> None:
+        size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        assert dashboard.tab.evaluate(size) == [1280, 720]
 
+        dashboard.tab.set_viewport_size({"width": 390, "height": 844})
+        boxes = [box.bounding_box() for box in dashboard.tab.locator("perspective-viewer").all()]
+        assert dashboard.tab.evaluate(size)[0] == 390
+        assert all(box["width"] > 380 and box["height"] > 250 for box in boxes)
+        assert all(above["y"] + above["height"] <= below["y"] for above, below in itertools.pairwise(boxes))
 
-def test_titles_say_what_is_shown_in_which_units(dashboard: Page) -> None:
-    shown = dashboard.tab.locator("perspective-viewer-tab .psp-tab-title").all_text_contents()
-    assert shown[0] == "Latest reading by location and group"
-    assert re.fullmatch(r"Current by location \(A\), stacked, last [\d.]+ m?s", shown[1])
-    assert re.fullmatch(r"Mean voltage, current, phase, last [\d.]+ m?s", shown[2])
-    assert shown[3] == "Latest voltage by location (V)"
-    regions = dashboard.tab.locator("section")
-    assert [regions.nth(index).get_attribute("aria-label") for index in range(4)] == shown
+    def test_titles_say_what_is_shown_in_which_units(self, dashboard: Page) -> None:
+        shown = dashboard.tab.locator("perspective-viewer-tab .psp-tab-title").all_text_contents()
+        assert shown[0] == "Latest reading by location and group"
+        assert re.fullmatch(r"Current by location \(A\), stacked, last [\d.]+ m?s", shown[1])
+        assert re.fullmatch(r"Mean voltage, current, phase, last [\d.]+ m?s", shown[2])
+        assert shown[3] == "Latest voltage by location (V)"
+        regions = dashboard.tab.locator("section")
+        assert [regions.nth(index).get_attribute("aria-label") for index in range(4)] == shown
 
-    headers = dashboard.tab.locator("regular-table thead th").all_text_contents()
-    assert {"current (A)", "voltage (V)", "phase (°)"} <= set(headers)
-    assert dashboard.saved(2)["columns"] == ["volts", "amperes", "degrees"]
-    assert all("timestamp" in dashboard.saved(chart)["group_by"][0] for chart in (1, 2))
+        headers = dashboard.tab.locator("regular-table thead th").all_text_contents()
+        assert {"current (A)", "voltage (V)", "phase (°)"} <= set(headers)
+        assert dashboard.saved(2)["columns"] == ["volts", "amperes", "degrees"]
+        assert all("timestamp" in dashboard.saved(chart)["group_by"][0] for chart in (1, 2))
 
+    def test_the_page_follows_the_system_from_light_to_dark_and_back(self, dashboard: Page) -> None:
+        for scheme, theme in [("dark", "Pro Dark"), ("light", "Pro Light")]:
+            dashboard.tab.emulate_media(color_scheme=scheme)
+            wait_for(
+                lambda theme=theme: {saved["theme"] for saved in dashboard.all_saved()} == {theme}, theme
+            )
+            darkness = dashboard.tab.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (darkness == "rgb(255, 255, 255)") == (scheme == "light")
 
-def test_the_page_follows_the_system_from_light_to_dark_and_back(dashboard: Page) -> None:
-    for scheme, theme in [("dark", "Pro Dark"), ("light", "Pro Light")]:
-        dashboard.tab.emulate_media(color_scheme=scheme)
-        wait_for(lambda theme=theme: {saved["theme"] for saved in dashboard.all_saved()} == {theme}, theme)
-        darkness = dashboard.tab.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (darkness == "rgb(255, 255, 255)") == (scheme == "light")
+    def test_a_keyboard_is_enough(self, dashboard: Page) -> None:
+        keyboard = dashboard.tab.keyboard
+        for _ in range(20):
+            keyboard.press("Tab")
+            if "psp-tab-settings" in dashboard.focus():
+                break
+        outline = "element => getComputedStyle(element, '::after').borderTopWidth"
+        assert dashboard.tab.locator("section").first.evaluate(outline) == "2px"
 
-
-def test_a_keyboard_is_enough(dashboard: Page) -> None:
-    keyboard = dashboard.tab.keyboard
-    for _ in range(20):
-        keyboard.press("Tab")
-        if "psp-tab-settings" in dashboard.focus():
-            break
-    outline = "element => getComputedStyle(element, '::after').borderTopWidth"
-    assert dashboard.tab.locator("section").first.evaluate(outline) == "2px"
-
-    keyboard.press("Enter")
-    wait_for(lambda: dashboard.saved(0)["settings"], "settings that Enter opens")
-    focused = set()
-    for _ in range(6):
-        keyboard.press("Tab")
-        focused.add(dashboard.focus())
-    assert len(focused) > 2, "Tab does not get on within the settings"
-    keyboard.press("Escape")
-    wait_for(lambda: not dashboard.saved(0)["settings"], "settings that Escape closes")
-    wait_for(lambda: "psp-tab-settings" in dashboard.focus(), "the focus, back on the button")
+        keyboard.press("Enter")
+        wait_for(lambda: dashboard.saved(0)["settings"], "settings that Enter opens")
+        focused = set()
+        for _ in range(6):
+            keyboard.press("Tab")
+            focused.add(dashboard.focus())
+        assert len(focused) > 2, "Tab does not get on within the settings"
+        keyboard.press("Escape")
+        wait_for(lambda: not dashboard.saved(0)["settings"], "settings that Escape closes")
+        wait_for(lambda: "psp-tab-settings" in dashboard.focus(), "the focus, back on the button")
 
 
 @pytest.fixture
@@ -354,7 +360,7 @@ def machines(tdengine: TDengine, database: str) -> Iterator[Machines]:
         "TAOS_TABLENAME": "machines",
         "PERSPECTIVE_TABLE_NAME": "machines",
     }
-    yield Machines(connection, settings)
+    yield Machines(connection, settings, start)
     connection.close()
 
 
@@ -377,6 +383,15 @@ def test_another_table_is_shown_by_what_its_columns_are(machines: Machines, page
         assert charts[0]["title"] == "Mean temperature by hall, last 1.5 min"
         assert charts[0]["group_by"] == ["at, steps of 5 s"]
         assert page.coloured(page.plot(1)) > 0.001
+
+        page.arrange(2, {"plugin": "Y Bar"})
+        machines.connection.execute(
+            f"INSERT INTO m0 VALUES ({machines.start - 30_000}, true, 'late', 60, 2.5, 1400)"
+        )
+        for number, name in enumerate(["temperature", "pressure", "rpm"], start=1):
+            title = f"Mean {name} by hall, last 2 min"
+            wait_for(lambda at=number, title=title: page.saved(at)["title"] == title, title)
+        assert page.saved(2)["plugin"] == "Y Bar"
         assert page.errors == []
 
 
@@ -407,6 +422,7 @@ def test_a_downloaded_layout_is_what_the_next_server_shows(
 def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machines, page: Page) -> None:
     sockets = []
     page.tab.on("websocket", lambda socket: sockets.append(socket.url))
+    page.tab.clock.install()
     port = free_port()
     with server(machines.settings, port):
         page.open(port)
@@ -424,10 +440,12 @@ def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machine
             },
         )
         page.arrange(2, {"columns": ["pressure"], "title": "Pressed"})
+        page.tab.clock.pause_at(time.time() + 1)
         machines.connection.execute("ALTER STABLE machines DROP COLUMN pressure")
-        machines.connection.execute("ALTER STABLE machines ADD COLUMN torque INT")
+        wait_for(lambda: page.state() and len(sockets) == 2, "a WebSocket that no timer delays")
+        page.tab.clock.resume()
 
-        columns = ["at", "ok", "note", "temperature", "rpm", "torque", "hall", "machine"]
+        columns = ["at", "ok", "note", "temperature", "rpm", "hall", "machine"]
         wait_for(lambda: page.all_saved()[0]["columns"] == columns, "the new columns")
         page.wait_for_state("live")
         saved = page.all_saved()
@@ -443,8 +461,7 @@ def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machine
         }
         assert {name: saved[1][name] for name in kept} == kept
         assert saved[2]["columns"] == ["rpm"], "of what the user made of it nothing is left"
-        assert saved[3]["columns"] == ["torque"]
-        assert len(sockets) == 2, "it did not find the server at the first attempt"
+        assert saved[3]["columns"] == ["machine"]
         assert page.errors == []
 
 
