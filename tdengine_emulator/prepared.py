@@ -4,25 +4,9 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from tdengine_emulator.sql import (
-    UNBOUND,
-    Insert,
-    beyond_understanding,
-    execute,
-    not_understood,
-    prepared_insert,
-)
+from tdengine_emulator import sql
 from tdengine_emulator.store import MISSING, Located, Result, Store
-from tdengine_emulator.values import (
-    DECIMALS,
-    TYPES,
-    Column,
-    TaosError,
-    as_json_tag,
-    converted,
-    refuse_if,
-    too_long,
-)
+from tdengine_emulator.values import TYPES, Column, TaosError, as_json_tag, converted, refuse_if, too_long
 from tdengine_emulator.wire import BoundTable, Values
 
 TYPE_MISMATCH = (0x0200, "column type mis-match with buffer type")
@@ -43,10 +27,10 @@ class Prepared:
         self.failure: TaosError | None = None
 
     @cached_property
-    def insert(self) -> Insert:
+    def insert(self) -> sql.Insert:
         """The statement's INSERT; it goes on to mean the columns that its table has now."""
         try:
-            insert = prepared_insert(self.store, self.text, self.database)
+            insert = sql.prepared_insert(self.store, self.text, self.database)
             with suppress(TaosError):
                 located = insert.locate(self.store)
                 insert.column_names = [column.name for column in located.columns]
@@ -113,13 +97,13 @@ class Prepared:
         bound, self.bound = self.bound, []
         if not self.is_insert:
             parameters = [values[0] for table in bound for _, values in table.columns]
-            self.result = execute(self.store, self.text, self.database, parameters)
+            self.result = sql.execute(self.store, self.text, self.database, parameters)
             self.result.rows = list(self.result.rows)
             return 0
         if not bound:
             raise TaosError(0x022A, "Stmt API usage error")
         try:
-            with beyond_understanding(), self.store.transaction():
+            with sql.beyond_understanding(), self.store.transaction():
                 return sum(self.write(table) for table in bound)
         except TaosError:
             self.failure = TaosError(0x0117, "Invalid pointer")
@@ -142,7 +126,7 @@ def check(located: Located, table: BoundTable) -> None:
     counts = (len(table.columns), len(table.tags))
     refuse_if(counts != (len(located.columns), len(located.tags)), 0xFFFF, "stmt column count not match")
     rows = len(table.columns[0][1])
-    refuse_if(not rows, *UNBOUND)
+    refuse_if(not rows, *sql.UNBOUND)
     for tag, (type_, values) in zip(located.tags, table.tags, strict=True):
         is_json = tag.type.name == "JSON" and type_.name in ("JSON", "VARCHAR")
         refuse_if(not (is_json or tag.type == type_) or len(values) != 1, *TYPE_MISMATCH)
@@ -154,8 +138,8 @@ def check(located: Located, table: BoundTable) -> None:
     for column, (type_, values) in zip(located.columns, table.columns, strict=True):
         refuse_if(len(values) != rows, 0x0200, "row number in each bind param should be the same")
         refuse_if(column.type != type_, *TYPE_MISMATCH)
-        if type_ in DECIMALS:
-            raise not_understood("a bound DECIMAL")
+        if column.precision:
+            raise sql.not_understood("a bound DECIMAL")
         is_too_long = not type_.code and any(too_long(value, column) for value in values)
         refuse_if(is_too_long, 0x2653, f"Value too long for column/tag: {column.name}")
     refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")

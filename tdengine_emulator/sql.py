@@ -18,19 +18,8 @@ from lark import Lark, Token, Transformer, Tree, UnexpectedInput, UnexpectedToke
 from lark.visitors import Interpreter
 
 from tdengine_emulator import values
-from tdengine_emulator.store import (
-    MISSING,
-    VERSION,
-    Located,
-    Relation,
-    Result,
-    Store,
-    Table,
-    TableName,
-    quote,
-    quote_text,
-)
-from tdengine_emulator.values import DECIMALS, TYPES, Column, TaosError, refuse_if
+from tdengine_emulator.store import MISSING, VERSION, Located, Relation, Result, Store, Table, TableName
+from tdengine_emulator.values import DECIMALS, TYPES, Column, TaosError, quote, quote_text, refuse_if
 
 MAX_LENGTH = 1024 * 1024
 MAX_LENGTH_BUT_OF_INSERT = 20_000
@@ -253,7 +242,8 @@ class Statement(Interpreter):
 
     def show(self, *words: Any) -> Result:
         *path, last = words
-        what, database = path[-1].lower(), last or (path[0].strip("`") if path[1:] else self.database)
+        first = path[0][1:-1] if path[0].type == "QUOTED" else path[0].lower()
+        what, database = path[-1].lower(), last or (first if path[1:] else self.database)
         if what not in ("databases", "stables", "tables"):
             raise not_understood(f"unknown SHOW {what}")
         heading, where = "name", ""
@@ -397,11 +387,9 @@ class Statement(Interpreter):
                 chosen += [(f"{call}({known})", self.pick(call, known)) for known in picked]
                 continue
             term = self.visit(tree)
-            tokens = list(tree.scan_values(lambda part: isinstance(part, Token)))
-            written = self.text[
-                min(token.start_pos for token in tokens) : max(token.end_pos for token in tokens)
-            ]
-            chosen.append((name or term.kind.name or written.lower(), term))
+            tokens = sorted(tree.scan_values(lambda part: isinstance(part, Token)), key=lambda t: t.start_pos)
+            written = self.text[tokens[0].start_pos : tokens[-1].end_pos].lower()
+            chosen.append((name or term.kind.name or written, term))
         return chosen
 
     def sort_key(self, names: set[str], tree: Tree, descending: Token | None) -> str:

@@ -16,7 +16,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tdengine_emulator.values import TYPES, Column, TaosError, refuse_if, storable
+from tdengine_emulator.values import TYPES, Column, TaosError, quote, quote_text, refuse_if, storable
 
 VERSION = "3.3.7.5.emulator"
 MAX_HOURS = 12
@@ -148,14 +148,6 @@ class Relation(NamedTuple):
     star: list[str]
     database: Database | None = None
     table: Table | None = None
-
-
-def quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 @lru_cache

@@ -212,6 +212,16 @@ def too_long(value: Any, column: Column) -> bool:
     return size > column.length
 
 
+def quote(name: str) -> str:
+    """A name in SQLite's SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """A text in SQLite's SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def storable(values: Sequence[Any], column: Column) -> Sequence[Any]:
     """The values of a column as SQLite can keep them."""
     code = column.type.code
