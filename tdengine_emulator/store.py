@@ -30,36 +30,32 @@ KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
 TBNAME = Column("#tbname", TYPES["VARCHAR"], 270)
 SCHEMA = """
 PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-CREATE TABLE IF NOT EXISTS databases (name PRIMARY KEY, precision, created);
-INSERT OR IGNORE INTO databases (name, precision)
-    VALUES ('information_schema', 'ms'), ('performance_schema', 'ms');
+CREATE TABLE IF NOT EXISTS databases (id INTEGER PRIMARY KEY, name UNIQUE, precision);
+INSERT OR IGNORE INTO databases VALUES (1, 'information_schema', 'ms'), (2, 'performance_schema', 'ms');
 CREATE TABLE IF NOT EXISTS tables
-    (id INTEGER PRIMARY KEY, database, name, columns, tags, created, UNIQUE (database, name));
+    (id INTEGER PRIMARY KEY, database, name, columns, tags, UNIQUE (database, name));
 CREATE TABLE IF NOT EXISTS subtables
-    (id INTEGER PRIMARY KEY, database, name, table_id, created, UNIQUE (database, name));
+    (id INTEGER PRIMARY KEY, database, name, table_id, UNIQUE (database, name));
 CREATE TEMP VIEW named AS
     SELECT s.database, s.name AS known_as, t.id, t.name, columns, tags, s.id AS subtable
     FROM subtables AS s JOIN tables AS t ON t.id = table_id
     UNION ALL SELECT database, name, id, name, columns, tags, NULL FROM tables WHERE tags <> '[]';
-CREATE TEMP VIEW ins_databases AS
-    SELECT name, created AS create_time, precision,
-    (SELECT COUNT(*) FROM subtables WHERE database = d.name) AS ntables FROM databases AS d ORDER BY d.rowid;
+CREATE TEMP VIEW ins_databases AS SELECT name, precision FROM databases ORDER BY id;
 CREATE TEMP VIEW ins_stables AS
-    SELECT name AS stable_name, database AS db_name, created AS create_time,
-    json_array_length(columns) AS columns, json_array_length(tags) AS tags FROM tables WHERE tags <> '[]';
+    SELECT name AS stable_name, database AS db_name, json_array_length(columns) AS columns,
+    json_array_length(tags) AS tags FROM tables WHERE tags <> '[]';
 CREATE TEMP VIEW ins_tables AS
     SELECT s.name AS table_name, s.database AS db_name, iif(tags = '[]', NULL, t.name) AS stable_name,
-    s.created AS create_time, json_array_length(columns) AS columns,
-    iif(tags = '[]', 'NORMAL_TABLE', 'CHILD_TABLE') AS type
+    json_array_length(columns) AS columns, iif(tags = '[]', 'NORMAL_TABLE', 'CHILD_TABLE') AS type
     FROM subtables AS s JOIN tables AS t ON t.id = table_id;
 """
-# Columns and lengths: 4 is an INT, 8 a TIMESTAMP, all else a VARCHAR.
+# Columns and lengths: 4 is an INT, all else a VARCHAR.
 DESCRIBED = {"field": 325, "type": 20, "length": 4, "note": 16, "encode": 12, "compress": 12, "level": 12}
 NAMES = {"table_name": 192, "db_name": 64, "stable_name": 192}
 SYSTEM_TABLES = {
-    "ins_databases": {"name": 64, "create_time": 8, "ntables": 4, "precision": 2},
-    "ins_stables": {"stable_name": 192, "db_name": 64, "create_time": 8, "columns": 4, "tags": 4},
-    "ins_tables": NAMES | {"create_time": 8, "columns": 4, "type": 21},
+    "ins_databases": {"name": 64, "precision": 2},
+    "ins_stables": {"stable_name": 192, "db_name": 64, "columns": 4, "tags": 4},
+    "ins_tables": NAMES | {"columns": 4, "type": 21},
     "ins_tags": NAMES | {"tag_name": 64, "tag_type": 32, "tag_value": 16384},
 }
 TAG_TEXTS = {
@@ -159,15 +155,11 @@ def text_of(columns: list[Column]) -> str:
     return json.dumps([(name, type_.name, *more) for name, type_, *more in columns])
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Store:
     """The data of one emulator: in memory, or in a directory's SQLite file, where every commit is durable."""
 
     def __init__(self, directory: Path | None = None):
-        path = directory / "tables.sqlite" if directory else ":memory:"
+        path = directory / "emulator.sqlite" if directory else ":memory:"
         self.sqlite = sqlite3.connect(path, timeout=0, isolation_level=None)
         self.sqlite.executescript(SCHEMA)
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
@@ -211,8 +203,8 @@ class Store:
 
     def create_database(self, name: str, precision: str, quietly: bool | None) -> None:
         refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
-        text = "INSERT OR IGNORE INTO databases VALUES (?, ?, ?)"
-        is_new = self.rows(text, name, precision, now_ms()).rowcount
+        text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
+        is_new = self.rows(text, name, precision).rowcount
         refuse_if(not (is_new or quietly), 0x0381, "Database already exists")
 
     def drop_database(self, name: str, quietly: bool | None) -> None:
@@ -221,14 +213,14 @@ class Store:
         with self.transaction():
             for (number,) in self.rows("SELECT id FROM tables WHERE database = ?", name).fetchall():
                 self.drop_storage(number)
-            self.rows("DELETE FROM databases WHERE name = ? AND created", name)
+            self.rows("DELETE FROM databases WHERE name = ? AND id > 2", name)
 
     def create_table(self, name: TableName, columns: list[Column], tags: list[Column]) -> None:
         check_definition(columns, tags)
         lists = [text_of(part) for part in (columns, tags)]
         with self.transaction():
-            text = "INSERT INTO tables (name, database, columns, tags, created) VALUES (?, ?, ?, ?, ?)"
-            number = self.rows(text, *name, *lists, now_ms()).lastrowid
+            text = "INSERT INTO tables (name, database, columns, tags) VALUES (?, ?, ?, ?)"
+            number = self.rows(text, *name, *lists).lastrowid
             table = Table(self.database(name.database), number or 0, name.name, columns, tags, None)
             rows, named = (
                 ", ".join([quote(column.name) for column in part]) for part in (columns, [TBNAME, *tags])
@@ -330,8 +322,8 @@ class Store:
         return len(set(zip(*keys, strict=True)))
 
     def add_subtable(self, table: Table, name: str, tags: Sequence[Any]) -> int:
-        text = "INSERT INTO subtables (database, name, table_id, created) VALUES (?, ?, ?, ?)"
-        number = self.rows(text, table.database.name, name, table.id, now_ms()).lastrowid or 0
+        text = "INSERT INTO subtables (database, name, table_id) VALUES (?, ?, ?)"
+        number = self.rows(text, table.database.name, name, table.id).lastrowid or 0
         stored = [storable([value], tag)[0] for value, tag in zip(tags, table.tags, strict=True)]
         self.rows(f"INSERT INTO tags_{table.id} VALUES (?, ?{', ?' * len(tags)})", number, name, *stored)
         return number
@@ -391,7 +383,7 @@ def source_of(table: Table) -> str:
 
 
 def system_fields(lengths: dict[str, int]) -> dict[str, Column]:
-    types = {4: TYPES["INT"], 8: TYPES["TIMESTAMP"]}
+    types = {4: TYPES["INT"]}
     return {name: Column(name, types.get(size, TYPES["VARCHAR"]), size) for name, size in lengths.items()}
 
 

@@ -271,7 +271,7 @@ def test_a_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_data_is_named(tmp_path: Path) -> None:
-    (tmp_path / "tables.sqlite").write_text("no database" * 100)
+    (tmp_path / "emulator.sqlite").write_text("no database" * 100)
     assert str(tmp_path) in fails("--port", str(free_port()), "--data", str(tmp_path))
 
 
