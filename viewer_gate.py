@@ -81,11 +81,10 @@ VIEW_NOT_FOUND = 1  # a status code of Perspective's
 AND = 0  # a way to join filters
 COLUMN_TYPES = ("string", "date", "datetime", "integer", "float", "boolean")  # in their order there
 OWN_QUESTION = 0xFFFFFFFF  # the message id of what the handler itself asks; clients draw theirs at random
+OWN_SUBSCRIPTION = 0xFFFFFFFE  # the one of what it subscribes to
+CHANGES = ("view_collapse", "view_expand", "view_depth")  # of a view, which is then one viewer's own
 
 log = logging.getLogger("viewer_gate")
-
-# What changes a view for whoever looks at it: the view must be the viewer's own.
-CHANGES = ("view_collapse", "view_expand", "view_depth")
 
 # The part of perspective.proto that a reader needs, as perspective-python 5.6.1 speaks it.
 READER_PROTO = """
@@ -567,7 +566,7 @@ class SharedViews(EngineSession):
             if isinstance(made, bytes):
                 return made
             self.views[shown] = made
-            self.ask(Request(msg_id=OWN_QUESTION, entity_id=made.name, view_on_update={}))
+            self.ask(Request(msg_id=OWN_SUBSCRIPTION, entity_id=made.name, view_on_update={}))
         view = self.views[shown]
         view.viewers += 1
         return view
