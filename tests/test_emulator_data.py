@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,28 @@ def test_tables_tags_and_rows_are_there_after_a_restart(tmp_path: Path) -> None:
         assert list(connection.query("SELECT COUNT(*) FROM meters")) == [(1,)]
         precision = "SELECT `precision` FROM information_schema.ins_databases WHERE name = 'other'"
         assert list(connection.query(precision)) == [("us",)]
+
+
+def test_columns_that_were_changed_are_there_after_a_restart(tmp_path: Path) -> None:
+    port = free_port()
+    with emulator(port, "--data", str(tmp_path)):
+        connection = connect(port)
+        for sql in (
+            "CREATE DATABASE power",
+            "USE power",
+            "CREATE TABLE keyed (ts TIMESTAMP, seq INT PRIMARY KEY, gone INT) TAGS (info JSON)",
+            "ALTER TABLE keyed ADD COLUMN amount DECIMAL(30,5)",
+            "ALTER TABLE keyed DROP COLUMN gone",
+            f"""INSERT INTO k1 USING keyed TAGS ('{{"a":1}}') VALUES ({T}, 1, 1.5) ({T}, 2, NULL)""",
+        ):
+            connection.execute(sql)
+        described = list(connection.query("DESCRIBE keyed"))
+        everything = list(connection.query("SELECT * FROM keyed ORDER BY seq"))
+        assert [row[2] for row in everything] == [Decimal("1.50000"), None]
+    with emulator(port, "--data", str(tmp_path)):
+        connection = connect(port, "power")
+        assert list(connection.query("DESCRIBE keyed")) == described
+        assert list(connection.query("SELECT * FROM keyed ORDER BY seq")) == everything
 
 
 def test_without_a_directory_nothing_is_kept() -> None:
