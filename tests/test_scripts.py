@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -683,6 +684,22 @@ def test_one_command_makes_a_live_dashboard_and_control_c_ends_all_of_it(clone: 
         assert not answers(port)
         assert re.search(r"^wrote \d+ rows in ", run.output, re.MULTILINE), run.output
         assert "Traceback" not in run.output
+
+
+def test_a_killed_server_is_live_again_sooner_than_at_the_start(clone: Path) -> None:
+    port = free_port()
+    began = time.monotonic()
+    with Run(clone, TAOS_PORT=str(free_port()), PERSPECTIVE_PORT=str(port)) as run:
+        wait_for(lambda: is_live(port), "1,000 live rows", timeout=60)
+        first = time.monotonic() - began
+        server = next(child for child in psutil.Process(run.pid).children() if SERVER in child.cmdline())
+        server.kill()
+        killed = time.monotonic()
+        run.wait_for_line(f"{SERVER} died with status 137; starting it again")
+        wait_for(lambda: is_live(port), "1,000 live rows again", timeout=60)
+        again = time.monotonic() - killed
+    print(f"{first:.1f} s at the start, {again:.1f} s again")
+    assert again < first
 
 
 def test_one_command_shows_the_tdengine_there_is(clone: Path, tdengine: "TDengine", database: str) -> None:
