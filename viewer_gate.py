@@ -833,7 +833,7 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             return None
         if isinstance(message, str):
             return self.close(TEXT_FRAME, "requests are binary")
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             refusal = self.session.handle(message)
         except DecodeError:
@@ -841,7 +841,7 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             return self.close(NOT_A_REQUEST, "this is no request")
         if refusal:
             self.note(f"a request: {refusal}")
-        pause = max(self.requests.spend(1), self.engine_time.spend(time.perf_counter() - started))
+        pause = max(self.requests.spend(1), self.engine_time.spend(time.process_time() - started))
         return asyncio.sleep(pause) if pause > 0 else None
 
     def send(self, answer: bytes) -> None:
