@@ -176,20 +176,17 @@ class Client:
         except WebSocketClosedError:
             pass
         expected = first
-        while expected <= self.requests and (message := await self.receive()) is not None:
-            if isinstance(message, bytes):
-                assert message[:10] == b"\xff" * 8 + b"\x07\0", message
-                continue
-            answer = json.loads(message)
-            assert {"code", "message", "action", "req_id", "timing"} <= answer.keys()
-            if answer["req_id"] == expected and answer["action"] == "version":
-                assert answer["code"] == 0, answer
-                expected += 1
+        async with asyncio.timeout(60):
+            while expected <= self.requests and (message := await self.connection.read_message()) is not None:
+                if isinstance(message, bytes):
+                    assert message[:10] == b"\xff" * 8 + b"\x07\0", message
+                    continue
+                answer = json.loads(message)
+                assert {"code", "message", "action", "req_id", "timing"} <= answer.keys()
+                if answer["req_id"] == expected and answer["action"] == "version":
+                    assert answer["code"] == 0, answer
+                    expected += 1
         return expected - first
-
-    async def receive(self) -> Frame | None:
-        """The next message, None where the connection is closed."""
-        return await asyncio.wait_for(self.connection.read_message(), 20)
 
 
 @pytest.fixture(scope="module")
