@@ -24,7 +24,7 @@ def own(tdengine: TDengine, database: str) -> tdengine_connection.TDengine:
 
 @pytest.mark.parametrize("kind", [measure.NAIVE, measure.OURS])
 def test_a_reader_is_measured_from_the_viewers_side(own: tdengine_connection.TDengine, kind: str) -> None:
-    plan = replace(measure.QUICK, follow=0.7, check=1.5, settle=1.0, quiet=0.7)
+    plan = replace(measure.QUICK, follow=1.5, check=1.5, settle=2.5, quiet=0.7)
     found = measure.measure_reader(kind, own, 2, plan)
     assert 0 < found["processor"] < 2
     assert found["bytes_per_second"] > 0
