@@ -65,6 +65,10 @@ PATIENCE = max(2, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
 # there are two cores. So: more threads than all viewers together can have views. They start when needed.
 ENGINE_THREADS = 2048
 
+# With a heap for each of these threads, memory that is free again stays scattered over them all.
+ENGINE_HEAPS = 2
+M_ARENA_MAX = -8  # of glibc's malloc.h
+
 log = logging.getLogger("perspective_server")
 
 
@@ -411,6 +415,14 @@ def make_app(
     )
 
 
+def prepare_engine() -> None:
+    """Set what has to be set before the engine starts its threads."""
+    perspective.set_num_cpus(ENGINE_THREADS)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, ENGINE_HEAPS)
+
+
 async def serve() -> None:
     """Serve until SIGINT or SIGTERM."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -419,7 +431,7 @@ async def serve() -> None:
         layout = read_layout(PERSPECTIVE_LAYOUT)
     except ValueError as error:
         raise SystemExit(f"perspective_server: {error}") from None
-    perspective.set_num_cpus(ENGINE_THREADS)
+    prepare_engine()
     server = perspective.Server()
     tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
     mirror = Mirror(server.new_local_client(), tdengine, gate)
