@@ -47,7 +47,7 @@ PERSPECTIVE_HOST = os.environ.get("PERSPECTIVE_HOST") or "127.0.0.1"
 PERSPECTIVE_PORT = whole_number("PERSPECTIVE_PORT", 8080, 1, 65535)
 PERSPECTIVE_TABLE_NAME = os.environ.get("PERSPECTIVE_TABLE_NAME") or "meters_values"
 PERSPECTIVE_REFRESH_RATE = whole_number("PERSPECTIVE_REFRESH_RATE", 300, 10, 3_600_000)  # ms
-PERSPECTIVE_LIMIT = whole_number("PERSPECTIVE_LIMIT", 1000, 1, 1_000_000)  # rows
+PERSPECTIVE_LIMIT = whole_number("PERSPECTIVE_LIMIT", 1000, 1, 250_000)  # rows
 PERSPECTIVE_WINDOW = time_span("PERSPECTIVE_WINDOW", "12h")
 PERSPECTIVE_LAYOUT = os.environ.get("PERSPECTIVE_LAYOUT") or ""  # a file
 PERSPECTIVE_ALLOWED_ORIGINS = os.environ.get("PERSPECTIVE_ALLOWED_ORIGINS") or ""
@@ -57,8 +57,8 @@ PAGE = Path(__file__).with_name("prsp-viewer.html")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 MAX_VIEWERS_IN_LAYOUT = 4
 
-# Seconds without a poll until the table counts as stale.
-PATIENCE = max(2, 5 * PERSPECTIVE_REFRESH_RATE / 1000)
+# Seconds without a poll until the table counts as stale: a large window takes longer to read.
+PATIENCE = max(2, 5 * PERSPECTIVE_REFRESH_RATE / 1000, PERSPECTIVE_LIMIT / 25_000)
 
 # Perspective updates a table's grouped views in parallel, and each of these tasks waits for tasks of its own
 # in the same pool. With as many grouped views as threads that can wait for ever: with a single page where
@@ -215,6 +215,7 @@ class ReaderThread(threading.Thread):
                 self.process.kill()
             try:
                 limit_waits(pipe, CHILD_SILENCE)
+                pipe.poll(CHILD_SILENCE)  # before its first word it has to start
                 while self.hears_from(pipe):
                     self.on_loop(self.mirror.take, pipe.recv())
             except (EOFError, OSError):

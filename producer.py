@@ -351,7 +351,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rows",
         metavar="N",
-        type=number(1, 1_000_000),
+        type=number(1, 100_000),  # TDengine has to take it within READ_TIMEOUT
         default=300,
         help="rows a batch over all ten meters (default 300)",
     )

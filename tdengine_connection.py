@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MINIMUM_VERSION = (3, 3, 5, 8)  # the first with the prepared statements (stmt2) that the producer uses
 PREFLIGHT_TIMEOUT = 3  # seconds
-READ_TIMEOUT = 5  # seconds that a query or a batch may take
+READ_TIMEOUT = 3  # seconds that a query or a batch may take
 # Every other `taosws.connect` fails within the driver before it opens a socket, and pauses, by default for
 # 7 seconds in all, until it tries what works: so make the pauses short.
 DRIVER_OPTIONS = {

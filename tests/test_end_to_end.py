@@ -9,6 +9,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,9 @@ import pytest
 from conftest import TDengine
 from support import Process, answers, free_port, python, wait_for
 from viewers import Viewer
+
+from perspective_server import read_layout
+from tdengine_connection import time_span
 
 COLUMNS = ["timestamp", "location", "groupid", "current", "voltage", "phase"]
 
@@ -204,6 +208,8 @@ def test_a_signal_ends_the_server_and_its_reader(tdengine: TDengine, database: s
         ({"PERSPECTIVE_PORT": "70000"}, "PERSPECTIVE_PORT=70000: must be a whole number"),
         ({"PERSPECTIVE_HOST": "no.such.host.invalid"}, "can't listen on no.such.host.invalid"),
         ({"PERSPECTIVE_ALLOWED_ORIGINS": "example"}, "PERSPECTIVE_ALLOWED_ORIGINS"),
+        ({"PERSPECTIVE_WINDOW": "12"}, "PERSPECTIVE_WINDOW=12: must be a whole number and a unit"),
+        ({"PERSPECTIVE_LAYOUT": "/nowhere/x.json"}, "can't read /nowhere/x.json: No such file or directory"),
     ],
 )
 def test_a_malformed_setting_gets_one_clear_line(settings: dict[str, str], line: str) -> None:
@@ -212,6 +218,64 @@ def test_a_malformed_setting_gets_one_clear_line(settings: dict[str, str], line:
         assert process.wait() != 0
     assert line in process.output
     assert len(process.lines) == 1, process.output
+
+
+def test_a_window_is_a_number_and_a_unit_of_tdengine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("1a", "90s", "30m", "12h", "7d", "2w", "36500d"):
+        monkeypatch.setenv("WINDOW", text)
+        assert time_span("WINDOW", "12h") == text
+    for text in ("12", "h", "0h", "-1h", "1.5h", "1 h", "1y", "1n", "36501d", "99999999999999999999w", "1h;"):
+        monkeypatch.setenv("WINDOW", text)
+        with pytest.raises(SystemExit, match=f"^WINDOW={text}: must be a whole number and a unit"):
+            time_span("WINDOW", "12h")
+    monkeypatch.setenv("WINDOW", "")
+    assert time_span("WINDOW", "12h") == "12h"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "is no JSON"),
+        (b"[{}, ", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b'[{"title": "\xff"}]', "is no JSON"),
+        (b'[{"a": NaN}]', "is no JSON"),
+        (b"{}", "must be a list of one to 4 viewer configurations"),
+        (b"[]", "must be a list of one to 4 viewer configurations"),
+        (b"[1]", "must be a list of one to 4 viewer configurations"),
+        (b"[{}, {}, {}, {}, {}]", "must be a list of one to 4 viewer configurations"),
+    ],
+)
+def test_a_layout_that_is_none_is_refused_at_the_start(tmp_path: Path, content: bytes, line: str) -> None:
+    file = tmp_path / "layout.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^PERSPECTIVE_LAYOUT: {file} {line}"):
+        read_layout(str(file))
+
+
+def test_the_page_gets_the_layout(tdengine: TDengine, database: str, tmp_path: Path) -> None:
+    layout = [{"title": "Prices — 価格", "plugin": "Datagrid", "columns": ["price"]}, {}]
+    file = tmp_path / "layout.json"
+    file.write_text(json.dumps(layout), encoding="utf-8")
+    settings = {
+        **tdengine.settings(database),
+        "PERSPECTIVE_LAYOUT": str(file),
+        "PERSPECTIVE_ALLOWED_ORIGINS": "https://meters.example.org",
+        "PERSPECTIVE_TOKEN": "long-enough",
+    }
+    with serving(settings) as server:
+        page = {"Origin": "https://meters.example.org"}
+        assert server.get("/layout", **page)[0] == 401
+        assert server.get("/layout", Origin="https://other.example.org")[0] == 403
+        status, headers, body = server.get("/layout", **page, Authorization="Bearer long-enough")
+        assert (status, headers["Content-Type"], json.loads(body)) == (200, "application/json", layout)
+        assert headers["Access-Control-Allow-Origin"] == "https://meters.example.org"
+
+
+def test_without_a_layout_the_page_gets_null(tdengine: TDengine, database: str) -> None:
+    with serving(tdengine.settings(database)) as server:
+        status, _, body = server.get("/layout")
+        assert (status, body) == (200, b"null")
 
 
 def test_a_port_in_use_gets_one_clear_line(tdengine: TDengine) -> None:

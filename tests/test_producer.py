@@ -110,6 +110,40 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(tdengine: TDengin
     assert [row[0] for row in connection.query(f"DESCRIBE {database}.meters")] == ["ts", "price", "name"]
 
 
+@pytest.fixture
+def theirs(tdengine: TDengine, database: str) -> TDengine:
+    """A supertable with the producer's columns, and a subtable with a row of somebody else's."""
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE {database}")
+    connection.execute(
+        f"CREATE TABLE {database}.meters (ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) "
+        "TAGS (groupid INT, location BINARY(16))"
+    )
+    connection.execute(
+        f"INSERT INTO {database}.d7 USING {database}.meters TAGS (7, 'here') VALUES (NOW - 1h, 1, 2, 3)"
+    )
+    return tdengine
+
+
+@pytest.mark.parametrize("arguments", [[], ["--reset"]])
+def test_a_supertable_with_subtables_of_others_is_left_alone(
+    theirs: TDengine, database: str, arguments: list[str]
+) -> None:
+    with run_producer(theirs, database, "--count", "1", *arguments) as producer:
+        assert producer.wait() == 1
+    said, last = producer.lines
+    assert f"{database}.meters holds subtables that are not the producer's (d7)" in said
+    assert last.startswith("wrote 0 rows")
+    assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(1,)]
+
+
+def test_append_writes_beside_the_subtables_of_others(theirs: TDengine, database: str) -> None:
+    for total in (301, 601):
+        with run_producer(theirs, database, "--count", "1", "--append") as producer:
+            assert producer.wait() == 0, producer.output
+        assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(total,)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(tdengine: TDengine, database: str, number: int) -> None:
     with run_producer(tdengine, database) as producer:
