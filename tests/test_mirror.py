@@ -430,7 +430,8 @@ class Histories(RuleBasedStateMachine):
             written.add(meter)
             self.source.insert(meter, [(start + i, *values.reading()) for i in range(count)])
             self.last_in_order = max(self.last_in_order, start + count - 1)
-        self.fresh |= {row for row in self.source.rows() if row[0] in written and row[1] >= start}
+        rows = self.source.rows()
+        self.fresh |= {row for row in rows if row[0] in written and start <= row[1] <= self.last_in_order}
 
     @rule(data=drawn, number=meters, count=st.integers(LIMIT, 3 * LIMIT))
     @precondition(lambda self: self.table)
