@@ -175,7 +175,8 @@ def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int)
             f"{tdengine.database}.{tdengine.table} can't be shown: its first column, {found[0][0]}, "
             "is no TIMESTAMP"
         )
-    names = {name for name, _, _ in found}
+    names = [name for name, _, _ in found]
+    key_names = [names[0], *(name for name, _, note in found if note == "COMPOSITE KEY")]
     columns, left_out = [], []
     for name, kind, _ in found:
         if any(part in name for part in ENGINES_OWN):
@@ -184,15 +185,11 @@ def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int)
             left_out.append(f"{name}, of the type {kind}, which is not known here")
         else:
             columns.append(Column(name, name, kind))
-    key = found[0][0]
-    if not columns or columns[0].name != key:
-        raise Refused(
-            f"{tdengine.database}.{tdengine.table} can't be shown: its first column is {left_out[0]}"
-        )
-    if key == "ts" and "timestamp" not in names:
+    if [column.name for column in columns[: len(key_names)]] != key_names:
+        raise Refused(f"{tdengine.database}.{tdengine.table} can't be shown: its key is {left_out[0]}")
+    if names[0] == "ts" and "timestamp" not in names:
         columns[0] = Column("ts", "timestamp", "TIMESTAMP")
-    is_composite = len(found) > 1 and found[1][2] == "COMPOSITE KEY"
-    return Schema(tuple(columns), tuple(left_out), 3 if is_composite else 2, units)
+    return Schema(tuple(columns), tuple(left_out), 1 + len(key_names), units)
 
 
 def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int, int]:

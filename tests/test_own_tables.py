@@ -277,10 +277,22 @@ def test_columns_that_can_not_be_shown_are_left_out_with_a_line(
     assert "my_psp_x, a name that Perspective keeps for itself" in lines[1]
 
 
-@pytest.mark.parametrize("first", [("name", "VARCHAR", ""), ("psp_ts", "TIMESTAMP", "")])
-def test_a_table_that_can_not_be_shown_is_refused_in_a_line(make: Any, first: tuple[str, str, str]) -> None:
-    with pytest.raises(Refused, match=rf"can't be shown: its first column.*{first[0]}"):
-        described(make(METER), first, ("v", "INT", ""))
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ([("name", "VARCHAR", ""), ("v", "INT", "")], "its first column, name, is no TIMESTAMP"),
+        ([("psp_ts", "TIMESTAMP", ""), ("v", "INT", "")], "its key is psp_ts, a name"),
+        (
+            [("ts", "TIMESTAMP", ""), ("psp_no", "INT", "COMPOSITE KEY"), ("v", "INT", "")],
+            "its key is psp_no, a name",
+        ),
+    ],
+)
+def test_a_table_that_can_not_be_shown_is_refused_in_a_line(
+    make: Any, columns: list[tuple[str, str, str]], reason: str
+) -> None:
+    with pytest.raises(Refused, match=f"can't be shown: {reason}"):
+        described(make(METER), *columns)
 
 
 def test_health_says_that_a_table_can_not_be_shown(tdengine: TDengine, database: str) -> None:
@@ -289,7 +301,7 @@ def test_health_says_that_a_table_can_not_be_shown(tdengine: TDengine, database:
     connection.execute(f"CREATE TABLE {database}.meters (psp_ts TIMESTAMP, v INT)")
     with serving(tdengine.settings(database)) as server:
         name = "psp_ts, a name that Perspective keeps for itself"
-        line = f"{database}.meters can't be shown: its first column is {name}"
+        line = f"{database}.meters can't be shown: its key is {name}"
         server.process.wait_for_line(line)
         wait_for(lambda: server.health()["errors"] > 2, "further attempts")
         health = server.health()
