@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import TDengine
 from support import Process, python, wait_for
+from test_cost import counted
 from test_end_to_end import Server, serving
 from test_mirror import COMPOSITE, METER, TWO_TIMES, Copy, Shape, Source
 from viewers import Viewer
@@ -183,6 +184,20 @@ def test_new_rows_are_found_within_a_millisecond(make: Any) -> None:
         assert copy.poll_new().rows == i + 1
     copy.assert_exact()
     copy.assert_quiet()
+
+
+@pytest.mark.parametrize("precision", ["ms", "us", "ns"])
+def test_a_poll_asks_for_the_new_rows_alone(make: Any, precision: str) -> None:
+    source = make(Shape(precision, "ts TIMESTAMP, v INT", None))
+    copy = Copy(source)
+    newest = source.clock() - 1000 * source.units
+    source.insert("meters", [(newest - i, i) for i in range(5)])
+    copy.poll()
+    copy.poll_new()
+    queries = counted(copy)
+    copy.poll_new()
+    (query,) = queries
+    assert f"WHERE `ts` > {newest} ORDER BY `ts` DESC" in query
 
 
 def test_rows_that_differ_only_in_the_second_key_are_different_rows(make: Any) -> None:
