@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every test, two files at a time, after the set-up where it is needed: venv/, the test tools and, where it may, Chromium.
+# Runs every test, three files at a time, after the set-up where it is needed: venv/, the test tools and, where it may, Chromium.
 # Arguments go to pytest, as in `sh tests/run.sh -k scripts`.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
@@ -17,4 +17,4 @@ if ! command -v chromium >/dev/null; then
         echo "tests/run.sh: THERE IS NO CHROMIUM, so the browser tests cannot run; install it (apt install chromium)" >&2
 fi
 
-exec venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+exec venv/bin/python -m pytest -n 3 --dist loadfile "$@"
