@@ -466,14 +466,30 @@ async def serve() -> None:
     await reader.stop()
 
 
+SETTINGS = """\
+settings, all of them environment variables:
+  TAOS_HOST, TAOS_PORT                where taosAdapter answers (localhost, 6041)
+  TAOS_USER, TAOS_PASSWORD            TDengine's user (root, taosdata)
+  TAOS_DATABASE, TAOS_TABLENAME       the table to show (power, meters)
+  PERSPECTIVE_HOST, PERSPECTIVE_PORT  where to listen (127.0.0.1, 8080)
+  PERSPECTIVE_TABLE_NAME              the Perspective table's name (meters_values)
+  PERSPECTIVE_REFRESH_RATE            ms from poll to poll (300)
+  PERSPECTIVE_LIMIT                   rows in the table, at most (1000)
+  PERSPECTIVE_WINDOW                  how old its rows may be (12h; units: a for ms, s, m, h, d, w)
+  PERSPECTIVE_LAYOUT                  a JSON file with the page's first arrangement
+  PERSPECTIVE_ALLOWED_ORIGINS         other pages that may show it, such as https://meters.example.org;
+                                      commas between several
+  PERSPECTIVE_TOKEN                   what viewers must know: ?token= in the page's address
+
+The dashboard is at http://localhost:8080/ then, its state as JSON at /health. README.md says more.
+"""
+
+
 def main() -> None:
     argparse.ArgumentParser(
         description="Show the newest rows of a table in TDengine, live, in a browser.",
-        epilog="Settings are environment variables, see README.md: TAOS_HOST, TAOS_PORT, TAOS_USER, "
-        "TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME, PERSPECTIVE_HOST, PERSPECTIVE_PORT, "
-        "PERSPECTIVE_TABLE_NAME, PERSPECTIVE_REFRESH_RATE (ms), PERSPECTIVE_LIMIT (rows), "
-        "PERSPECTIVE_WINDOW (such as 12h), PERSPECTIVE_LAYOUT (a file), PERSPECTIVE_ALLOWED_ORIGINS, "
-        "PERSPECTIVE_TOKEN.",
+        epilog=SETTINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     asyncio.run(serve())
 

@@ -327,8 +327,10 @@ def show_progress(written: int, seconds: float) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Write random smart-meter readings into TDengine, for ever or --count times.",
-        epilog="TDengine is where TAOS_HOST, TAOS_PORT, TAOS_USER and TAOS_PASSWORD say (localhost, 6041, "
-        "root, taosdata); the supertable is TAOS_DATABASE.TAOS_TABLENAME (power.meters).",
+        epilog="Settings are environment variables: TDengine is where TAOS_HOST, TAOS_PORT, TAOS_USER and "
+        "TAOS_PASSWORD say (localhost, 6041, root, taosdata); the supertable is "
+        "TAOS_DATABASE.TAOS_TABLENAME (power.meters), made where it is missing. Ctrl-C ends it; the last "
+        "line says how many rows it wrote.",
     )
 
     def number(lowest: int, highest: int) -> Callable[[str], int]:
