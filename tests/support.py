@@ -1,6 +1,7 @@
 """What the tests share: free ports, waiting for a condition, and processes that never outlive a test."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -14,12 +15,21 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_ports = itertools.count(os.getpid())
+
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port on 127.0.0.1 that nothing listens on.
+
+    No other worker of this run is given it, and the system does not take it for a connection: it uses higher
+    ones for these.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        port = 10_000 + worker % 4 * 5_000 + next(_ports) % 5_000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def answers(port: int) -> bool:
