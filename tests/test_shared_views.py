@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import statistics
 import time
 from collections.abc import Awaitable, Callable
 
@@ -185,10 +186,12 @@ def test_fifty_viewers_of_one_view_cost_an_update_little_more_than_one() -> None
         for guest, config in zip(guests, views, strict=True):
             view = await guest.view(config)
             await view.on_update(lambda *_: None)
-        began = time.process_time()
-        for step in range(10):
+        times = []
+        for step in range(30):
+            began = time.process_time()
             host.table.update({"place": ["c"] * 300, "value": [step] * 300})
-        return time.process_time() - began
+            times.append(time.process_time() - began)
+        return statistics.median(times)  # the process may have something else to do at times
 
     def limited(number: int) -> dict[str, object]:
         return {**SORTED, "filter": [["value", "<", 1000 + number]]}
