@@ -80,6 +80,7 @@ class Mirror:
         self.gate = gate
         self.table: perspective.Table | None = None  # made when TDengine has told its columns
         self.schema: Schema | None = None
+        self.failed_renewal: perspective.PerspectiveError | None = None
         self.tdengine = tdengine
         self.version: str | None = None
         self.rows = 0
@@ -94,7 +95,10 @@ class Mirror:
         self.reader_restarts = 0
 
     def take(self, message: Connected | Poll | Failed) -> None:
-        """Act on what the reader says."""
+        """Act on what the reader says. Raises PerspectiveError where the table has to be filled anew."""
+        if self.failed_renewal:
+            error, self.failed_renewal = self.failed_renewal, None
+            raise error
         match message:
             case Connected():
                 self.version = message.version
@@ -144,7 +148,10 @@ class Mirror:
         # With the rows' own places in the table, where the next updates will look for them.
         columns = [*self.table.columns(), "__INDEX__"]
         everything = self.table.view(columns=columns, expressions={"__INDEX__": "index()"})
-        self.table.replace(everything.to_arrow())
+        try:
+            self.table.replace(everything.to_arrow())
+        except perspective.PerspectiveError as error:  # rare, and nobody knows what the table holds now
+            self.failed_renewal = error
         everything.delete()  # or each later update would compute it, too
         return_freed_memory()
         self.gate.renewed()

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import perspective
 import pytest
 from conftest import TDengine
 from support import Process, python, wait_for
@@ -14,8 +15,10 @@ from test_end_to_end import Server, serving
 from test_mirror import COMPOSITE, METER, TWO_TIMES, Copy, Shape, Source
 from viewers import Viewer
 
+from perspective_server import Mirror
 from tdengine_connection import Refused
-from tdengine_reader import Poll, Reader, Schema, read_schema
+from tdengine_reader import Column, Poll, Reader, Schema, read_schema
+from viewer_gate import ViewerGate
 
 
 @pytest.fixture
@@ -434,7 +437,11 @@ schema = Schema(columns, left_out=(), key_size=2, units=1)
 mirror.take(Poll(None, True, 0, None, schema))
 for poll in range(400):
     rows = [(i, "meters", f"{poll} {i} " + "x" * 1500) for i in range(300)]
-    mirror.take(Poll(schema.as_json(rows, list(range(300))), False, 300, 1))
+    update = schema.as_json(rows, list(range(300)))
+    try:
+        mirror.take(Poll(update, False, 300, 1))
+    except perspective.PerspectiveError:  # a renewal failed, and so the server has everything read again
+        mirror.take(Poll(update, True, 300, 1))
     if poll % 3 == 0:  # the server does it every second, and polls three times in that
         mirror.renew_table_when_due()
     print(psutil.Process().memory_info().rss)
@@ -448,3 +455,33 @@ def test_memory_stays_bounded_where_no_text_comes_twice() -> None:
         assert process.wait(60) == 0, process.output
     memory = [int(line) for line in process.lines]
     assert max(memory) - memory[0] < 120e6
+
+
+def test_a_renewal_that_fails_has_everything_read_again() -> None:
+    client = perspective.Server().new_local_client()
+    gate = ViewerGate("127.0.0.1", 8080)
+    gate.renewal_due = lambda: True
+    mirror = Mirror(client, None, gate)
+    columns = (Column("ts", "timestamp", "TIMESTAMP"), Column("note", "note", "VARCHAR"))
+    schema = Schema(columns, left_out=(), key_size=2, units=1)
+    update = schema.as_json([(1, "t", "here")], [0])
+    mirror.take(Poll(update, True, 1, 1, schema))
+    table = mirror.table
+
+    class Failing:
+        """The table, but for one thing."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(table, name)
+
+        def replace(self, content: bytes) -> None:
+            table.replace(b"no Arrow")
+
+    mirror.table = Failing()
+    mirror.renew_table_when_due()
+    mirror.table = table
+    with pytest.raises(perspective.PerspectiveError):
+        mirror.take(Poll(None, False, 1, 1))
+    mirror.take(Poll(update, True, 1, 1))
+    assert table.size() == 1
+    table.delete()  # which a view that was left behind would not let happen
