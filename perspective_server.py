@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -194,8 +193,9 @@ class Mirror:
 
 def return_freed_memory() -> None:
     """Give the system back what was freed, which GNU's C library does only when it is told to."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 class ReaderThread(threading.Thread):

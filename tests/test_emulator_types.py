@@ -12,6 +12,7 @@ import pytest
 import requests
 import taosws
 from conftest import TDengine
+from test_emulator_meaning import fails, rows
 
 T = 1700000000000
 NANOSECONDS = T * 1_000_000
@@ -28,17 +29,9 @@ def tables(tdengine: TDengine, database: str) -> Iterator["taosws.Connection"]:
     connection.close()
 
 
-def rows(connection: "taosws.Connection", sql: str) -> list[tuple[Any, ...]]:
-    return list(connection.query(sql))
-
-
 def described(connection: "taosws.Connection", table: str) -> list[tuple[Any, ...]]:
     """Name, type, length and note of each column and tag."""
     return [row[:4] for row in connection.query(f"DESCRIBE {table}")]
-
-
-def fails(code: str) -> Any:
-    return pytest.raises(taosws.Error, match=code)
 
 
 # Types

@@ -80,6 +80,17 @@ def serving(
 
 
 @contextmanager
+def written_all_the_time(tdengine: TDengine, database: str) -> Iterator[dict[str, str]]:
+    """Settings for a server that polls as often as a producer writes into the database, every 100 ms."""
+    settings = {**tdengine.settings(database), "PERSPECTIVE_REFRESH_RATE": "100"}
+    try:
+        with Process(python("producer.py", "--interval", "100", "--rows", "100", "--reset"), settings):
+            yield settings
+    finally:
+        tdengine.connect().execute(f"DROP DATABASE IF EXISTS {database}")
+
+
+@contextmanager
 def serving_with(settings: dict[str, str], change: str) -> Iterator[Server]:
     """The real server, but with other limits: `change` is a line of Python that has viewer_gate."""
     code = f"import viewer_gate; {change}; import perspective_server; perspective_server.main()"

@@ -15,7 +15,7 @@ from fuzzing import SCHEMA, TABLE, Fuzzer, Victim, client_requests, page_request
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support import Process, python, wait_for
-from test_end_to_end import Server, serving, serving_with
+from test_end_to_end import Server, serving, serving_with, written_all_the_time
 from viewers import Beat, Viewer, answer, dumb_viewer, url, wait_until_closed
 
 from viewer_gate import Request, ViewerGate, ViewerSession
@@ -82,13 +82,8 @@ def test_the_server_bears_fourteen_thousand_made_up_requests() -> None:
 
 @pytest.fixture(scope="module")
 def settings_filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
-    """Settings for a database in which a producer writes all the time."""
-    chosen = {**tdengine.settings("test_hostile_viewers"), "PERSPECTIVE_REFRESH_RATE": "100"}
-    try:
-        with Process(python("producer.py", "--interval", "100", "--rows", "100", "--reset"), chosen):
-            yield chosen
-    finally:
-        tdengine.connect().execute("DROP DATABASE IF EXISTS test_hostile_viewers")
+    with written_all_the_time(tdengine, "test_hostile_viewers") as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conftest import TDengine
 from support import Process, python, wait_for
-from test_end_to_end import Server, serving, serving_with
+from test_end_to_end import Server, serving, serving_with, written_all_the_time
 from tornado.httpclient import HTTPClientError
 from viewers import Beat, Viewer, answer, dumb_viewer, is_closed, url, wait_until_closed
 
@@ -37,13 +37,8 @@ ROWS = 1000
 
 @pytest.fixture(scope="module")
 def filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
-    """Settings for a database in which a producer writes all the time."""
-    settings = {**tdengine.settings("test_viewer_limits"), "PERSPECTIVE_REFRESH_RATE": "100"}
-    try:
-        with Process(python("producer.py", "--interval", "100", "--rows", "100", "--reset"), settings):
-            yield settings
-    finally:
-        tdengine.connect().execute("DROP DATABASE IF EXISTS test_viewer_limits")
+    with written_all_the_time(tdengine, "test_viewer_limits") as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")
