@@ -26,6 +26,7 @@ from support import Process, emulator, free_port, python, wait_for  # noqa: E402
 
 SCREEN = {"width": 1280, "height": 720}
 PHONE = {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 400}
 RECORDED = {"width": 1000, "height": 700}  # small, but at its full size
 
 FRAME = 0.15  # seconds from one frame to the next, where the machine keeps up
@@ -50,21 +51,21 @@ POINTER = """() => {
 
 
 @contextmanager
-def dashboard() -> Iterator[str]:
-    """The whole program on ports of its own; its address, once the table is full."""
+def dashboard(producer: list[str], rows: int, **settings: str) -> Iterator[str]:
+    """The whole program on ports of its own, with that producer; its address, once it has that many rows."""
     taos_port, port = free_port(), free_port()
-    settings = {"TAOS_HOST": "localhost", "TAOS_PORT": str(taos_port), "PERSPECTIVE_PORT": str(port)}
+    settings |= {"TAOS_HOST": "localhost", "TAOS_PORT": str(taos_port), "PERSPECTIVE_PORT": str(port)}
     address = f"http://localhost:{port}/"
 
     def is_full() -> bool:
-        return requests.get(f"{address}health", timeout=5).json()["rows"] == 1000
+        return requests.get(f"{address}health", timeout=5).json()["rows"] >= rows
 
     with (
         emulator(taos_port),
-        Process(python("producer.py"), settings),
+        Process(python(*producer), settings),
         Process(python("perspective_server.py"), settings),
     ):
-        wait_for(is_full, "a full table")
+        wait_for(is_full, f"{rows} rows", 120)
         yield address
 
 
@@ -78,19 +79,20 @@ async def open_page(browser: Browser, address: str, size: dict[str, int], scheme
     return page
 
 
-async def take_stills(browser: Browser, address: str, folder: Path) -> None:
-    """The dashboard dark, light and on a phone, and each viewer alone."""
+async def take_page(browser: Browser, address: str, path: Path, size: dict[str, int], scheme: str) -> None:
+    page = await open_page(browser, address, size, scheme)
+    await page.screenshot(path=path)
+    await page.close()
+
+
+async def take_viewers(browser: Browser, address: str, names: dict[str, Path]) -> None:
+    """A picture of each viewer alone whose plugin is named."""
     page = await open_page(browser, address, SCREEN, "dark")
-    await page.screenshot(path=folder / "dashboard.png")
     for viewer in await page.locator("perspective-viewer").all():
         plugin = await viewer.evaluate("async (viewer) => (await viewer.save()).plugin")
-        name = plugin.rpartition(" ")[2].lower()
-        await viewer.screenshot(path=folder / f"{name}.png")
+        if plugin in names:
+            await viewer.screenshot(path=names[plugin])
     await page.close()
-    for name, size, scheme in (("dashboard-light", SCREEN, "light"), ("phone", PHONE, "dark")):
-        page = await open_page(browser, address, size, scheme)
-        await page.screenshot(path=folder / f"{name}.png")
-        await page.close()
 
 
 class Recorder:
@@ -216,13 +218,27 @@ async def main() -> None:
     chromium = shutil.which("chromium")
     if not chromium:
         raise SystemExit("imgs/dashboard.py: there is no Chromium; install it (apt install chromium)")
-    with dashboard() as address:
-        async with async_playwright() as playwright:
-            flags = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
-            browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
-            await take_stills(browser, address, folder)
+    weather = {
+        "TAOS_DATABASE": "weather",
+        "TAOS_TABLENAME": "stations",
+        "PERSPECTIVE_TABLE_NAME": "weather",
+        "PERSPECTIVE_LAYOUT": "examples/weather.json",
+    }
+    async with async_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
+        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
+        with dashboard(["producer.py"], 1000) as address:
+            await take_page(browser, address, folder / "dashboard-light.png", SCREEN, "light")
+            await take_page(browser, address, folder / "phone.png", PHONE, "dark")
+            plugins = ("Datagrid", "Y Area", "Y Line", "Treemap")
+            stills = {plugin: folder / f"{plugin.rpartition(' ')[2].lower()}.png" for plugin in plugins}
+            await take_viewers(browser, address, stills)
             await record(browser, address, folder / "dashboard.gif")
-            await browser.close()
+        with dashboard(["-m", "examples.weather"], 60, **weather) as address:
+            await take_page(browser, address, folder / "weather.png", WIDE, "dark")
+        with dashboard(["producer.py"], 60_000, PERSPECTIVE_LIMIT="60000") as address:
+            await take_viewers(browser, address, {"Y Area": folder / "minute.png"})
+        await browser.close()
 
 
 if __name__ == "__main__":

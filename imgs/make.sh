@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the pictures of README.md from the running program, after the set-up where it is needed. Uses ports that are free,
-# and an emulator, a producer and a server of its own, which it ends. Needs Chromium; takes a minute where the machine is quiet.
+# and an emulator, a producer and a server of its own, which it ends. Needs Chromium; takes three minutes where the machine is quiet.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 

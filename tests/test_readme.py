@@ -166,6 +166,28 @@ def test_snippets_of_python_run_as_they_stand(meters: dict[str, str]) -> None:
             assert process.wait(60) == 0, f"{fence}\n{process.output}"
 
 
+def test_the_producer_of_ones_own_writes_what_its_layout_shows(tdengine: "TDengine", database: str) -> None:
+    settings = tdengine.settings(database)
+    with Process(python("-m", "examples.weather", "2"), settings) as producer:
+        assert producer.wait() == 0, producer.output
+    connection = tdengine.connect()
+    connection.execute(f"USE `{database}`")
+    columns = {"timestamp", *(row[0] for row in connection.query("DESCRIBE stations"))} - {"ts"}
+    assert list(connection.query("SELECT COUNT(*) FROM stations")) == [(6,)]
+    connection.close()
+    for viewer in json.loads((ROOT / "examples/weather.json").read_text()):
+        named = {*viewer["columns"], *viewer["group_by"], *viewer.get("split_by", []), *viewer["aggregates"]}
+        assert named <= columns, viewer["title"]
+
+
+def test_the_producer_of_ones_own_says_in_a_line_what_is_wrong() -> None:
+    settings = {"TAOS_HOST": "localhost", "TAOS_PORT": str(free_port())}
+    with Process(python("-m", "examples.weather", "1"), settings) as producer:
+        assert producer.wait() == 1
+        assert producer.output.startswith("weather: nothing answers at ")
+        assert len(producer.lines) == 1
+
+
 def test_snippets_of_sql_run_as_they_stand(
     tdengine: "TDengine", database: str, meters: dict[str, str]
 ) -> None:
@@ -216,7 +238,9 @@ def test_commands_to_type_name_programs_that_exist(fence: Fence) -> None:
             assert (ROOT / arguments[0]).is_file(), f"there is no {arguments[0]}"
         elif program in ("python", "python3"):
             module = arguments[1]
-            assert module in FOREIGN_MODULES or (ROOT / module).exists(), f"there is no module {module}"
+            path = ROOT / module.replace(".", "/")
+            is_own = path.is_dir() or path.with_suffix(".py").is_file()
+            assert module in FOREIGN_MODULES or is_own, f"there is no module {module}"
         else:
             assert program in OUTSIDE, f"{program}: run it in a test, or count it among OUTSIDE"
 

@@ -1,0 +1,66 @@
+"""Writes what three weather stations measure into TDengine, once a second, until Ctrl-C.
+
+    venv/bin/python -m examples.weather [SECONDS]    in the folder above this one
+
+The shortest producer for a table of one's own. It ends when TDengine goes away; producer.py has what it takes
+to go on.
+"""
+
+import os
+import random
+import sys
+import time
+
+import taosws
+
+from tdengine_connection import TDengine, TDengineError, connect
+
+STATIONS = ["Harbour", "Airport", "Summit"]
+
+
+def main() -> None:
+    seconds = int(sys.argv[1]) if sys.argv[1:] else 1_000_000_000
+    tdengine = TDengine(
+        host=os.environ.get("TAOS_HOST") or "localhost",
+        port=int(os.environ.get("TAOS_PORT") or 6041),
+        user=os.environ.get("TAOS_USER") or "root",
+        password=os.environ.get("TAOS_PASSWORD") or "taosdata",
+        database=os.environ.get("TAOS_DATABASE") or "weather",
+        table="stations",
+    )
+    connection, _version = connect(tdengine)
+    connection.execute(f"CREATE DATABASE IF NOT EXISTS `{tdengine.database}`")
+    connection.execute(f"USE `{tdengine.database}`")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS `{tdengine.table}` "
+        "(ts TIMESTAMP, temperature FLOAT, humidity INT) TAGS (station VARCHAR(32))"
+    )
+    statement = connection.stmt2_statement()
+    statement.prepare(f"INSERT INTO ? USING `{tdengine.table}` (station) TAGS (?) VALUES (?, ?, ?)")
+    for _ in range(seconds):
+        now = time.time_ns() // 1_000_000  # ms since 1970
+        statement.bind([readings(number, [now]) for number in range(len(STATIONS))])
+        statement.execute()
+        time.sleep(1)
+
+
+def readings(number: int, timestamps: list[int]) -> object:
+    """A station's share of a batch: its subtable, the values of its tags, and columns: ms, °C, %."""
+    return taosws.stmt2_bind_param_view(
+        f"station_{number}",
+        [taosws.varchar_to_tag(STATIONS[number])],
+        [
+            taosws.millis_timestamps_to_column(timestamps),
+            taosws.floats_to_column([random.gauss(15 - 5 * number, 1) for _ in timestamps]),
+            taosws.ints_to_column([random.randint(50, 70) for _ in timestamps]),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (TDengineError, taosws.Error) as error:
+        raise SystemExit(f"weather: {error}") from None
+    except KeyboardInterrupt:
+        pass
