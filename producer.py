@@ -74,24 +74,42 @@ MeterRows = tuple[int, list[int], list[float], list[int], list[float]]
 
 
 def create_database(connection: taosws.Connection, tdengine: TDengine) -> None:
-    """Create the database unless it exists, and use it."""
+    """Create the database unless it exists, and use it. Raises Refused where its timestamps are not in ms."""
     connection.execute(f"CREATE DATABASE IF NOT EXISTS {quote_name(tdengine.database)}")
     connection.execute(f"USE {quote_name(tdengine.database)}")
+    for (precision,) in connection.query(
+        "SELECT `precision` FROM information_schema.ins_databases "
+        f"WHERE name = {quote_text(tdengine.database)}"
+    ):
+        if precision != "ms":
+            raise Refused(
+                f"{tdengine.database} has timestamps in {precision}, and the producer writes ms: "
+                "choose another TAOS_DATABASE"
+            )
 
 
-def check_subtables(connection: taosws.Connection, tdengine: TDengine) -> None:
-    """Raises Refused where the supertable holds other subtables than the producer's: they are somebody's."""
+def check_subtables(connection: taosws.Connection, tdengine: TDengine, append: bool) -> None:
+    """Raises Refused where a subtable's name is taken, since that is unique in a database.
+
+    Unless `append`, also where the supertable holds other subtables than the producer's: they are somebody's.
+    """
     own = [subtable(meter) for meter in range(len(LOCATIONS))]
-    found = connection.query(
-        "SELECT table_name FROM information_schema.ins_tables "
-        f"WHERE db_name = {quote_text(tdengine.database)} AND stable_name = {quote_text(tdengine.table)} "
-        f"LIMIT {len(own) + 1}"
+    tables = (
+        "SELECT table_name, stable_name FROM information_schema.ins_tables "
+        f"WHERE db_name = {quote_text(tdengine.database)}"
     )
-    for (name,) in found:
+    for name, owner in connection.query(f"{tables} AND table_name IN ({', '.join(map(quote_text, own))})"):
+        if owner != tdengine.table:
+            whose = f"{tdengine.database}.{owner}" if owner else "no supertable"
+            raise Refused(f"{tdengine.database}.{name} belongs to {whose}: choose another TAOS_DATABASE")
+    if append:
+        return
+    found = connection.query(f"{tables} AND stable_name = {quote_text(tdengine.table)} LIMIT {len(own) + 1}")
+    for name, _ in found:
         if name not in own:
             raise Refused(
                 f"{tdengine.database}.{tdengine.table} holds subtables that are not the producer's ({name}): "
-                "choose another TAOS_TABLENAME, or --append to write beside them"
+                "choose another TAOS_DATABASE, or --append to write beside them"
             )
 
 
@@ -110,7 +128,7 @@ def create_table(connection: taosws.Connection, tdengine: TDengine, reset: bool)
     if found != [*COLUMNS, *TAGS]:
         raise Refused(
             f"{tdengine.database}.{tdengine.table} exists with other columns ({', '.join(found)}): choose "
-            "another TAOS_TABLENAME, or --reset to drop that table and its data"
+            "another TAOS_DATABASE, or --reset to drop that table and its data"
         )
 
 
@@ -193,8 +211,7 @@ def write_batches(pipe: Connection, tdengine: TDengine, reset: bool, append: boo
         with errors_explained(tdengine), watchdog():
             connection, _ = connect(tdengine)
             create_database(connection, tdengine)
-            if not append:
-                check_subtables(connection, tdengine)
+            check_subtables(connection, tdengine, append)
             create_table(connection, tdengine, reset)
             newest = last_timestamp(connection, tdengine)
             statement = prepare(connection, tdengine)
@@ -318,6 +335,16 @@ def write_until_taken(writer: Writer, order: Order) -> int:
             return written
 
 
+def next_beat(beat: int, interval: int, now: float) -> int:
+    """When the batch after the one of `beat` is due, a multiple of `interval`; all in ms since 1970.
+
+    Where that moment has passed it is the last such moment: beats missed during an outage are left out. It is
+    never long after `now`, also where the clock was set back.
+    """
+    last = int(now // interval) * interval
+    return min(max(beat + interval, last), last + 2 * interval)
+
+
 def show_progress(written: int, seconds: float) -> None:
     """One line on a terminal, none anywhere else."""
     if sys.stdout.isatty():
@@ -348,7 +375,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MS",
         type=number(0, 86_400_000),
         default=300,
-        help="ms from batch to batch (default 300); 0 writes as fast as it can, many small batches at once",
+        help="ms from batch to batch, each at a multiple of it on the clock (default 300); 0 writes as fast as "
+        "it can, many small batches at once",
     )
     parser.add_argument(
         "--rows",
@@ -379,8 +407,12 @@ def main() -> None:
     written = batches = 0
     status = 0
     try:
-        next_timestamp = reach(writer) + 1
-        began = beat = time.monotonic()
+        newest = reach(writer)
+        began = time.monotonic()
+        # A batch ends, and is written, at a multiple of the interval on the clock, so that a chart in such
+        # steps of time has no step that only some of the meters have reached.
+        interval = max(1, arguments.interval)
+        next_timestamp = beat = (newest // interval + 1) * interval
         # A batch needs a millisecond for each row of a meter: at more than 10,000 rows/s the timestamps run
         # ahead of the clock rather than overwrite each other.
         span = max(arguments.interval, -(-arguments.rows // len(LOCATIONS)))
@@ -388,18 +420,15 @@ def main() -> None:
         while batches != arguments.count:
             if arguments.count:
                 together = min(together, arguments.count - batches)
-            lateness = time.monotonic() - beat
-            start = int((time.time() - lateness) * 1000) - together * span
-            start = max(start, next_timestamp)
+            now = time.time() * 1000
+            beat = next_beat(beat, interval, now)
+            if beat > now:  # a sleep of no time would still give the processor away
+                time.sleep((beat - now) / 1000)
+            start = max(beat - together * span, next_timestamp)
             next_timestamp = start + together * span
             written += write_until_taken(writer, (together * arguments.rows, start, together * span))
             batches += together
             show_progress(written, time.monotonic() - began)
-            # The next beat counts from the last one; beats missed during an outage are left out.
-            beat = max(beat + arguments.interval / 1000, time.monotonic())
-            pause = beat - time.monotonic()
-            if pause > 0:  # a sleep of no time would still give the processor away
-                time.sleep(pause)
     except TDengineError as error:
         report(f"producer: {error}")
         status = 1

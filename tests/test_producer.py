@@ -2,12 +2,14 @@
 
 import re
 import signal
+import time
+from collections import Counter
 
 import pytest
 from conftest import TDengine
 from support import Process, free_port, python, wait_for
 
-from producer import LOCATIONS, gen_data
+from producer import LOCATIONS, gen_data, next_beat
 
 
 def run_producer(tdengine: TDengine, database: str, *arguments: str, **settings: str) -> Process:
@@ -59,6 +61,38 @@ def test_every_row_that_counts_as_written_is_there(tdengine: TDengine, database:
     assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(7 * 123,)]
 
 
+def test_batches_begin_at_multiples_of_the_interval(tdengine: TDengine, database: str) -> None:
+    """So each step of time in a chart has all meters, the newest one, too; and no row is from the future."""
+    for total in (4, 8):
+        with run_producer(tdengine, database, "--count", "4") as producer:
+            assert producer.wait() == 0
+        found = rows_of(tdengine, f"SELECT CAST(ts AS BIGINT), groupid FROM {database}.meters")
+        assert max(found)[0] < time.time() * 1000
+        steps = Counter((timestamp // 50, meter) for timestamp, meter in found)
+        assert set(steps.values()) == {5}
+        assert len(steps) == total * 6 * len(LOCATIONS)
+        assert {timestamp for timestamp, _ in found if timestamp % 300 == 0}
+
+
+@pytest.mark.parametrize(
+    ("beat", "now", "due"),
+    [
+        (0, 1_250, 1_200),  # the first one: what has passed of the clock's beats is not waited for
+        (1_200, 1_210.5, 1_500),
+        (1_200, 1_499.9, 1_500),
+        (1_200, 1_500, 1_500),
+        (1_200, 1_505, 1_500),  # a batch took a little longer than the interval: the next one at once
+        (1_200, 9_950, 9_900),  # an outage: beats missed are left out
+        (1_200, 1_195, 1_500),  # the clock was set back a little
+        (9_000, 1_250, 1_800),  # the clock was set back far, or there are rows from the future
+    ],
+)
+def test_a_beat_counts_from_the_last_one_and_missed_ones_are_left_out(
+    beat: int, now: float, due: int
+) -> None:
+    assert next_beat(beat, 300, now) == due
+
+
 def test_there_are_ten_meters_each_with_its_place(tdengine: TDengine, database: str) -> None:
     with run_producer(tdengine, database, "--count", "1") as producer:
         assert producer.wait() == 0
@@ -105,7 +139,7 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(tdengine: TDengin
     connection.execute(f"CREATE TABLE {database}.meters (ts TIMESTAMP, price INT) TAGS (name BINARY(8))")
     with run_producer(tdengine, database) as producer:
         assert producer.wait() == 1
-    assert "exists with other columns (ts, price, name)" in producer.output
+    assert "exists with other columns (ts, price, name): choose another TAOS_DATABASE" in producer.output
     assert "Traceback" not in producer.output
     assert [row[0] for row in connection.query(f"DESCRIBE {database}.meters")] == ["ts", "price", "name"]
 
@@ -132,7 +166,9 @@ def test_a_supertable_with_subtables_of_others_is_left_alone(
     with run_producer(theirs, database, "--count", "1", *arguments) as producer:
         assert producer.wait() == 1
     said, last = producer.lines
-    assert f"{database}.meters holds subtables that are not the producer's (d7)" in said
+    assert (
+        f"{database}.meters holds subtables that are not the producer's (d7): choose another TAOS_DAT" in said
+    )
     assert last.startswith("wrote 0 rows")
     assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(1,)]
 
@@ -142,6 +178,47 @@ def test_append_writes_beside_the_subtables_of_others(theirs: TDengine, database
         with run_producer(theirs, database, "--count", "1", "--append") as producer:
             assert producer.wait() == 0, producer.output
         assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(total,)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--append"], ["--reset"]])
+def test_a_subtables_name_that_is_taken_is_told_at_the_start(
+    tdengine: TDengine, database: str, arguments: list[str]
+) -> None:
+    with run_producer(tdengine, database, "--count", "1") as producer:
+        assert producer.wait() == 0
+    with run_producer(tdengine, database, *arguments, TAOS_TABLENAME="others") as producer:
+        assert producer.wait() == 1
+    said, last = producer.lines
+    assert re.fullmatch(
+        rf"producer: {database}\.d_bind_\d belongs to {database}\.meters: choose another TAOS_DATABASE", said
+    )
+    assert last.startswith("wrote 0 rows")
+    assert [name for (name,) in rows_of(tdengine, f"SHOW {database}.STABLES")] == ["meters"]
+
+
+def test_a_plain_table_of_a_subtables_name_is_told_at_the_start(tdengine: TDengine, database: str) -> None:
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE {database}")
+    connection.execute(f"CREATE TABLE {database}.d_bind_3 (ts TIMESTAMP, price INT)")
+    with run_producer(tdengine, database) as producer:
+        assert producer.wait() == 1
+    line = f"producer: {database}.d_bind_3 belongs to no supertable: choose another TAOS_DATABASE"
+    assert producer.lines[0] == line
+
+
+@pytest.mark.parametrize("precision", ["us", "ns"])
+def test_a_database_in_another_precision_is_refused_at_the_start(
+    tdengine: TDengine, database: str, precision: str
+) -> None:
+    tdengine.connect().execute(f"CREATE DATABASE {database} PRECISION '{precision}'")
+    with run_producer(tdengine, database) as producer:
+        assert producer.wait() == 1
+    said, last = producer.lines
+    assert said == (
+        f"producer: {database} has timestamps in {precision}, and the producer writes ms: "
+        "choose another TAOS_DATABASE"
+    )
+    assert last.startswith("wrote 0 rows")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

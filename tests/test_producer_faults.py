@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,11 +25,11 @@ from test_faults import (
     running,  # noqa: F401  (a fixture)
 )
 
-BATCHES, ROWS = 200, 50
+BATCHES, ROWS, INTERVAL = 200, 50, 50
 
 
 class World:
-    """A producer that writes BATCHES batches into a database, one each 50 ms if it can."""
+    """A producer that writes BATCHES batches into a database, one each INTERVAL ms if it can."""
 
     def __init__(self, producer: Process, tdengine: TDengine, database: str):
         self.producer = producer
@@ -84,6 +85,13 @@ class World:
         assert self.producer.wait(timeout=60) == 0, self.producer.output
         assert self.written() == BATCHES * ROWS
         assert self.count() == BATCHES * ROWS
+        self.assert_batches_kept_the_beat()
+
+    def assert_batches_kept_the_beat(self) -> None:
+        """Each began at a multiple of the interval, also after an outage."""
+        timestamps = self.query(f"SELECT CAST(ts AS BIGINT) FROM {self.database}.meters")
+        steps = Counter(timestamp // INTERVAL for (timestamp,) in timestamps)
+        assert set(steps.values()) == {ROWS}
 
 
 @contextmanager
@@ -92,7 +100,7 @@ def producing(tdengine: TDengine, port: int | None = None, **settings: str) -> I
     addressed = {**tdengine.settings(database), **settings}
     if port:
         addressed["TAOS_PORT"] = str(port)
-    arguments = ("--interval", "50", "--rows", str(ROWS), "--count", str(BATCHES))
+    arguments = ("--interval", str(INTERVAL), "--rows", str(ROWS), "--count", str(BATCHES))
     with Process(python("producer.py", *arguments), addressed) as producer:
         here = World(producer, tdengine, database)
         try:
