@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import base64
 import ctypes
+import errno
 import functools
 import gzip
 import hashlib
@@ -19,7 +20,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -74,9 +75,12 @@ log = logging.getLogger("perspective_server")
 class Mirror:
     """The Perspective table and what is known of its source. All on the event loop's thread."""
 
-    def __init__(self, client: perspective.Client, tdengine: TDengine, gate: ViewerGate):
+    def __init__(
+        self, client: perspective.Client, tdengine: TDengine, gate: ViewerGate, layout: str = "null"
+    ):
         self.client = client
         self.gate = gate
+        self.layout = layout  # see read_layout
         self.table: perspective.Table | None = None  # made when TDengine has told its columns
         self.schema: Schema | None = None
         self.failed_renewal: perspective.PerspectiveError | None = None
@@ -91,6 +95,7 @@ class Mirror:
         self.error: str | None = None  # what is wrong now
         self.told: set[str] = set()  # errors logged since the last successful poll
         self.last_error: str | None = None
+        self.nothing_to_show: str | None = None  # why, while TDengine answers and there has been no row
         self.reader_restarts = 0
 
     def take(self, message: Connected | Poll | Failed) -> None:
@@ -108,6 +113,13 @@ class Mirror:
                 self.polls += 1
                 self.rows = message.rows
                 self.had_rows = self.had_rows or message.rows > 0
+                if self.had_rows:
+                    self.nothing_to_show = None
+                else:
+                    self.report(
+                        f"{self.tdengine.database}.{self.tdengine.table} has no rows of the last "
+                        f"{PERSPECTIVE_WINDOW} (PERSPECTIVE_WINDOW)"
+                    )
                 self.newest = message.newest
                 self.last_poll = time.monotonic()
                 if self.error:
@@ -129,6 +141,16 @@ class Mirror:
                 self.table.delete()
             self.table = self.client.table(dict(columns), name=PERSPECTIVE_TABLE_NAME)
             self.rows = 0
+            for number, viewer in enumerate(json.loads(self.layout) or [], 1):
+                missing = missing_columns(viewer, schema.perspective)
+                if missing:
+                    log.warning(
+                        "PERSPECTIVE_LAYOUT: viewer %d has columns that %s.%s lacks: %s",
+                        number,
+                        self.tdengine.database,
+                        self.tdengine.table,
+                        ", ".join(missing),
+                    )
         self.schema = schema
 
     def update_table(self, poll: Poll) -> None:
@@ -159,9 +181,15 @@ class Mirror:
         """Note an error; log it when it is news."""
         self.errors += 1
         if error not in self.told:
-            log.warning("%s; trying again, the last data stay on screen", error)
+            log.warning("%s; trying again%s", error, ", the last data stay on screen" if self.rows else "")
             self.told.add(error)
         self.error = self.last_error = error
+
+    def report(self, nothing_to_show: str) -> None:
+        """Note why there is nothing to show although TDengine answers; log it when it is news."""
+        if nothing_to_show != self.nothing_to_show:
+            log.warning(nothing_to_show)
+        self.nothing_to_show = nothing_to_show
 
     def restarted(self) -> None:
         self.reader_restarts += 1
@@ -186,7 +214,7 @@ class Mirror:
             "last_poll_ms_ago": self.last_poll and round((time.monotonic() - self.last_poll) * 1000),
             "polls": self.polls,
             "errors": self.errors,
-            "last_error": self.last_error,
+            "last_error": self.error or self.nothing_to_show or self.last_error,
             "reader_restarts": self.reader_restarts,
         }
 
@@ -375,6 +403,19 @@ def read_layout(file: str) -> str:
     return text
 
 
+def missing_columns(viewer: dict[str, object], columns: Collection[str]) -> list[str]:
+    """What a viewer's configuration names that is neither a column nor an expression of its own."""
+    named = []
+    for part in ("columns", "group_by", "split_by", "sort", "filter"):
+        entries = viewer.get(part)
+        for entry in entries if isinstance(entries, list) else []:
+            named.append(entry[0] if isinstance(entry, list) and entry else entry)  # [name, how to sort]
+    expressions = viewer.get("expressions")
+    known = {*columns, *(expressions if isinstance(expressions, dict) else {})}
+    texts = dict.fromkeys(name for name in named if isinstance(name, str))
+    return [name for name in texts if name not in known]
+
+
 class BrowserFileHandler(Handler):
     """Perspective's browser side out of the installed package, so that its version is the server's."""
 
@@ -442,24 +483,27 @@ async def serve() -> None:
     prepare_engine()
     server = perspective.Server()
     tdengine = TDengine(TAOS_HOST, TAOS_PORT, TAOS_USER, TAOS_PASSWORD, TAOS_DATABASE, TAOS_TABLENAME)
-    mirror = Mirror(server.new_local_client(), tdengine, gate)
+    mirror = Mirror(server.new_local_client(), tdengine, gate, layout)
     try:
         listener = make_app(server, mirror, gate, layout).listen(
             PERSPECTIVE_PORT, PERSPECTIVE_HOST, **http_settings
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # Unicode's: a name that can be none of a host
+        reason = error.strerror if isinstance(error, OSError) else "Not the name of a host"
+        is_port = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "PORT to a free port" if is_port else "HOST to an address of this machine"
         raise SystemExit(
-            f"perspective_server: can't listen on {PERSPECTIVE_HOST}:{PERSPECTIVE_PORT}: {error.strerror}; "
-            "set PERSPECTIVE_PORT to a free port"
+            f"perspective_server: can't listen on {PERSPECTIVE_HOST}:{PERSPECTIVE_PORT}: {reason}; "
+            f"set PERSPECTIVE_{remedy}"
         ) from None
     log.info(
-        "http://%s:%s/ shows %s.%s of TDengine at %s to %s",
+        "serves http://%s:%s/ to %s: %s.%s of TDengine at %s",
         PERSPECTIVE_HOST,
         PERSPECTIVE_PORT,
+        gate.who_can_read,
         TAOS_DATABASE,
         TAOS_TABLENAME,
         tdengine.url,
-        gate.who_can_read,
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

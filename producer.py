@@ -375,8 +375,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="MS",
         type=number(0, 86_400_000),
         default=300,
-        help="ms from batch to batch, each at a multiple of it on the clock (default 300); 0 writes as fast as "
-        "it can, many small batches at once",
+        help="ms from batch to batch, each at a multiple of it on the clock (default 300); 0 writes as fast "
+        "as it can, many small batches at once",
     )
     parser.add_argument(
         "--rows",

@@ -353,7 +353,12 @@ class ViewerGate:
     @property
     def who_can_read(self) -> str:
         """For the log at start: who gets to see the table."""
-        who = "this machine only" if self.is_local else f"everyone who can reach {self.host}:{self.port}"
+        if not self.is_local:
+            who = f"everyone who can reach {self.host}:{self.port}"
+        elif self.allowed_origins:
+            who = f"this machine and pages of {', '.join(sorted(self.allowed_origins))}"
+        else:
+            who = "this machine only"
         return f"{who}, with the token" if self.token else who
 
     @property

@@ -217,7 +217,9 @@ def test_a_signal_ends_the_server_and_its_reader(tdengine: TDengine, database: s
         ({"PERSPECTIVE_LIMIT": "some"}, "PERSPECTIVE_LIMIT=some: must be a whole number"),
         ({"PERSPECTIVE_REFRESH_RATE": "0"}, "PERSPECTIVE_REFRESH_RATE=0: must be a whole number"),
         ({"PERSPECTIVE_PORT": "70000"}, "PERSPECTIVE_PORT=70000: must be a whole number"),
-        ({"PERSPECTIVE_HOST": "no.such.host.invalid"}, "can't listen on no.such.host.invalid"),
+        ({"PERSPECTIVE_HOST": "no.such.host.invalid"}, "set PERSPECTIVE_HOST to an address of this machine"),
+        ({"PERSPECTIVE_HOST": "bad..name"}, "Not the name of a host; set PERSPECTIVE_HOST to an address"),
+        ({"PERSPECTIVE_HOST": "192.0.2.1"}, "set PERSPECTIVE_HOST to an address of this machine"),
         ({"PERSPECTIVE_ALLOWED_ORIGINS": "example"}, "PERSPECTIVE_ALLOWED_ORIGINS"),
         ({"PERSPECTIVE_WINDOW": "12"}, "PERSPECTIVE_WINDOW=12: must be a whole number and a unit"),
         ({"PERSPECTIVE_LAYOUT": "/nowhere/x.json"}, "can't read /nowhere/x.json: No such file or directory"),
@@ -283,6 +285,59 @@ def test_the_page_gets_the_layout(tdengine: TDengine, database: str, tmp_path: P
         assert headers["Access-Control-Allow-Origin"] == "https://meters.example.org"
 
 
+def test_columns_that_a_layout_names_and_the_table_lacks_are_told(
+    tdengine: TDengine, database: str, tmp_path: Path
+) -> None:
+    layout = [
+        {"columns": ["twice", None], "expressions": {"twice": '"current" * 2'}, "sort": [["ts", "asc"]]},
+        {"group_by": ["place"], "split_by": ["location", "curent"], "columns": ["curent", {}, []]},
+        {"filter": [["fase", ">", 1]], "sort": [["timestamp", "desc"]], "columns": 7, "expressions": "8"},
+        {"columns": ["phase"]},
+    ]
+    file = tmp_path / "layout.json"
+    file.write_text(json.dumps(layout))
+    settings = {**tdengine.settings(database), "PERSPECTIVE_LAYOUT": str(file)}
+    with Process(python("producer.py", "--count", "1"), settings) as producer:
+        assert producer.wait() == 0
+    with serving(settings) as server:
+        server.wait_until_live()
+        told = [line.partition("PERSPECTIVE_LAYOUT: ")[2] for line in server.process.lines]
+    assert [line for line in told if line] == [
+        f"viewer 1 has columns that {database}.meters lacks: ts",
+        f"viewer 2 has columns that {database}.meters lacks: curent, place",
+        f"viewer 3 has columns that {database}.meters lacks: fase",
+    ]
+
+
+def test_a_table_without_rows_in_the_window_is_told(tdengine: TDengine, database: str) -> None:
+    connection = tdengine.connect()
+    connection.execute(f"CREATE DATABASE {database}")
+    connection.execute(f"CREATE TABLE {database}.meters (ts TIMESTAMP, v INT)")
+    connection.execute(f"INSERT INTO {database}.meters VALUES (NOW - 1h, 1)")
+    with serving({**tdengine.settings(database), "PERSPECTIVE_WINDOW": "5m"}) as server:
+        why = f"{database}.meters has no rows of the last 5m (PERSPECTIVE_WINDOW)"
+        server.process.wait_for_line(why)
+        wait_for(lambda: server.health()["polls"] > 3, "further polls")
+        health = server.health()
+        assert (health["status"], health["last_error"], health["errors"]) == ("waiting", why, 0)
+        connection.execute(f"INSERT INTO {database}.meters VALUES (NOW, 2)")
+        health = server.wait_until_live(rows=1)
+        assert (health["last_error"], health["errors"]) == (None, 0)
+    assert server.process.output.count(why) == 1
+
+
+def test_data_on_screen_are_spoken_of_only_where_there_are_some(tdengine: TDengine, database: str) -> None:
+    settings = tdengine.settings(database)
+    with serving(settings) as server:
+        line = server.process.wait_for_line("has no database")
+        assert line.endswith(" yet; trying again")
+        with Process(python("producer.py", "--count", "1"), settings) as producer:
+            assert producer.wait() == 0
+        server.wait_until_live(rows=300)
+        tdengine.connect().execute(f"DROP DATABASE {database}")
+        server.process.wait_for_line("; trying again, the last data stay on screen")
+
+
 def test_without_a_layout_the_page_gets_null(tdengine: TDengine, database: str) -> None:
     with serving(tdengine.settings(database)) as server:
         status, _, body = server.get("/layout")
@@ -292,7 +347,8 @@ def test_without_a_layout_the_page_gets_null(tdengine: TDengine, database: str) 
 def test_a_port_in_use_gets_one_clear_line(tdengine: TDengine) -> None:
     with Process(python("perspective_server.py"), {"PERSPECTIVE_PORT": str(tdengine.port)}) as process:
         assert process.wait() != 0
-    assert f"can't listen on 127.0.0.1:{tdengine.port}" in process.output
+    assert f"can't listen on 127.0.0.1:{tdengine.port}: " in process.output
+    assert "; set PERSPECTIVE_PORT to a free port" in process.output
     assert len(process.lines) == 1, process.output
 
 

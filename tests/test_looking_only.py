@@ -150,6 +150,9 @@ def test_only_this_machines_pages_may_connect(server: Server, headers: dict[str,
 def test_origins_can_be_allowed_and_a_token_asked_for(filled: dict[str, str]) -> None:
     settings = {"PERSPECTIVE_ALLOWED_ORIGINS": "https://meters.example.org, null", "PERSPECTIVE_TOKEN": TOKEN}
     with serving({**filled, **settings}) as server:
+        server.process.wait_for_line(
+            "to this machine and pages of https://meters.example.org, null, with the token: "
+        )
         for origin in ("https://meters.example.org", "null"):
             assert asyncio.run(handshake(server, {"Origin": origin}, TOKEN)) == 101
         assert asyncio.run(handshake(server, {"Origin": "https://other.example.org"}, TOKEN)) == 403
