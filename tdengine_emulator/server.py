@@ -15,17 +15,8 @@ from typing import Any
 import tornado.web
 import tornado.websocket
 
-from tdengine_emulator import wire
-from tdengine_emulator.sql import (
-    UNBOUND,
-    Insert,
-    beyond_understanding,
-    execute,
-    not_understood,
-    parsed,
-    prepared_insert,
-)
-from tdengine_emulator.store import MISSING, VERSION, Result, Store
+from tdengine_emulator import sql, wire
+from tdengine_emulator.store import MISSING, VERSION, Result, Store, not_understood
 from tdengine_emulator.wire import BoundTable, Column, TaosError, Values, converted, refuse_if, too_long
 
 USERS = {"root": "taosdata"}
@@ -34,6 +25,12 @@ LOGIN_TOKEN = "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"
 ROWS_PER_BLOCK = 3072
 MAX_MESSAGE = 100 * 1024 * 1024
 ADAPTER_ERROR = 0xFFFF
+ACTIONS = {
+    wire.QUERY: "binary_query",
+    wire.FETCH: "fetch_raw_block",
+    wire.BIND: "bind",
+    wire.BIND2: "stmt2_bind",
+}
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
 STATUSES = {3: 401, 4357: 401, 4358: 400, 4388: 401}  # of REST, by its errors' codes; all others have 200
 
@@ -100,26 +97,14 @@ class Socket(tornado.websocket.WebSocketHandler):
         except (ValueError, TypeError, AttributeError, RecursionError):
             self.answer("", 0, code=ADAPTER_ERROR, message="unmarshal request error")
             return
-        self.respond(action, request, statement, lambda: arguments)
+        self.respond(action, request, statement, arguments)
 
-    def on_frame(self, message: bytes) -> None:
-        request, subject, number = struct.unpack_from("<QQQ", message)
-        if number == wire.QUERY:
-            self.respond("binary_query", request, None, lambda: {"text": wire.parse_query(message)})
-        elif number == wire.FETCH:
-            self.respond("fetch_raw_block", request, None, lambda: {"request": request, "number": subject})
-        elif number == wire.BIND:
-            self.respond(
-                "bind", request, subject, lambda: {"columns": wire.decode_block(message[wire.HEAD :])}
-            )
-        elif number == wire.BIND2:
-            self.respond("stmt2_bind", request, subject, lambda: {"tables": wire.parse_bind2(message)})
-        else:
-            self.respond(f"binary {number}", request, None, dict)
+    def on_frame(self, frame: bytes) -> None:
+        request, subject, number = struct.unpack_from("<QQQ", frame)
+        statement = subject if number in (wire.BIND, wire.BIND2) else None
+        self.respond(ACTIONS.get(number, f"binary {number}"), request, statement, {"frame": frame})
 
-    def respond(
-        self, action: str, request: int, number: Any, arguments: Callable[[], dict[str, Any]]
-    ) -> None:
+    def respond(self, action: str, request: int, number: Any, arguments: dict[str, Any]) -> None:
         """Do the action, on the prepared statement of the number if there is one; errors are answers, too."""
         subject: Any = self
         try:
@@ -133,7 +118,7 @@ class Socket(tornado.websocket.WebSocketHandler):
                 raise TaosError(ADAPTER_ERROR, f"unknown action {action}")
             if subject.failure and "close" not in action:
                 raise subject.failure
-            reply = do(**arguments())
+            reply = do(**arguments)
         except TaosError as error:
             subject.failure = None if subject is self else error
             reply = {"code": error.code, "message": error.message}
@@ -162,8 +147,8 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.user, self.database = user, db or None
         return {"version": VERSION}
 
-    def do_binary_query(self, text: str) -> dict[str, Any]:
-        result = execute(self.store, text, self.database)
+    def do_binary_query(self, frame: bytes) -> dict[str, Any]:
+        result = sql.execute(self.store, wire.parse_query(frame), self.database)
         self.database = result.use or self.database
         head = {"is_update": result.fields is None, "affected_rows": result.affected}
         return head | self.described(result, [column.length for column in result.fields or ()])
@@ -177,7 +162,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         if fields is not None:
             self.result_numbers += 1
             rows, blocks = iter(result.rows), deque()
-            with beyond_understanding():
+            with sql.beyond_understanding():
                 while chunk := list(islice(rows, ROWS_PER_BLOCK)):
                     blocks.append(wire.encode_block(fields, chunk))
             self.results[self.result_numbers] = blocks
@@ -192,9 +177,9 @@ class Socket(tornado.websocket.WebSocketHandler):
             "fields_scales": fields and [column.scale for column in fields],
         }
 
-    def do_fetch_raw_block(self, request: int, number: int) -> bytes:
-        if number not in self.results:
-            return wire.encode_fetched(request, number, None, self.timing(), ADAPTER_ERROR, "result is nil")
+    def do_fetch_raw_block(self, frame: bytes) -> bytes:
+        request, number, _ = struct.unpack_from("<QQQ", frame)
+        refuse_if(number not in self.results, ADAPTER_ERROR, "result is nil")
         blocks = self.results[number]
         return wire.encode_fetched(request, number, blocks.popleft() if blocks else None, self.timing())
 
@@ -222,24 +207,24 @@ class Prepared:
         self.result: Result | None = None
         self.failure: TaosError | None = None
 
-    def do_prepare(self, sql: str) -> dict[str, Any]:
-        self.text, self.database = sql, self.socket.database
-        self.is_insert = sql.lstrip()[:6].lower() == "insert"
+    def do_prepare(self, **arguments: str) -> dict[str, Any]:
+        self.text, self.database = arguments["sql"], self.socket.database
+        self.is_insert = self.text.lstrip()[:6].lower() == "insert"
         if self.is_insert:
-            self.tree = parsed(sql)
+            self.tree = sql.parsed(self.text)
         return {"is_insert": self.is_insert}
 
-    def insert(self, name: str = "") -> Insert:
-        """What the INSERT means for the table, with the columns of now; new ones come behind those it gives."""
-        insert = prepared_insert(self.socket.store, self.tree, self.database, name)
+    def insert(self, name: str = "") -> sql.Insert:
+        """What the INSERT means for the table, whose columns it does not know if they are new."""
+        insert = sql.prepared_insert(self.socket.store, self.tree, self.database, name)
         return insert._replace(columns=insert.columns[: len(insert.rows[0])])
 
-    def do_stmt2_prepare(self, sql: str, get_fields: bool = False) -> dict[str, Any]:
-        reply = self.do_prepare(sql)
+    def do_stmt2_prepare(self, get_fields: bool = False, **arguments: str) -> dict[str, Any]:
+        reply = self.do_prepare(**arguments)
         if not get_fields:
             return reply
         if not self.is_insert:
-            return reply | {"fields": None, "fields_count": sql.count("?")}
+            return reply | {"fields": None, "fields_count": self.text.count("?")}
         try:
             insert = self.insert()
         except TaosError as error:
@@ -263,15 +248,16 @@ class Prepared:
     def do_add_batch(self) -> dict[str, Any]:
         return {}
 
-    def do_bind(self, columns: list[Values]) -> dict[str, Any]:
+    def do_bind(self, frame: bytes) -> dict[str, Any]:
         """Rows for the table, with the tags, that were set before."""
-        tags = [
-            (tag.kind, [converted(value, tag, 1000)])
-            for tag, value in zip(self.insert(self.table).tags, self.tags, strict=False)
-        ]
-        return self.do_stmt2_bind([BoundTable(self.table, tags, columns)])
+        known = zip(self.insert(self.table).tags, self.tags, strict=False)
+        tags = [(tag.kind, [converted(value, tag, 1000)]) for tag, value in known]
+        return self.bind([BoundTable(self.table, tags, wire.decode_block(frame[wire.HEAD :]))])
 
-    def do_stmt2_bind(self, tables: list[BoundTable]) -> dict[str, Any]:
+    def do_stmt2_bind(self, frame: bytes) -> dict[str, Any]:
+        return self.bind(wire.parse_bind2(frame))
+
+    def bind(self, tables: list[BoundTable]) -> dict[str, Any]:
         """Keep the tables for exec; raises TaosError where they do not fit."""
         for table in tables if self.is_insert else ():
             try:
@@ -286,11 +272,11 @@ class Prepared:
         bound, self.bound = self.bound, []
         if not self.is_insert:
             parameters = [values[0] for table in bound for _, values in table.columns]
-            self.result = execute(self.socket.store, self.text, self.database, parameters)
+            self.result = sql.execute(self.socket.store, self.text, self.database, parameters)
             self.result.rows = list(self.result.rows)
             return {"affected": 0}
         refuse_if(not bound, 0x022A, "Stmt API usage error")
-        with beyond_understanding(), self.socket.store.transaction():
+        with sql.beyond_understanding(), self.socket.store.transaction():
             return {"affected": sum(map(self.write, bound))}
 
     do_stmt2_exec = do_exec
@@ -322,19 +308,17 @@ def bound_field(column: Column, kind: int, precision: int) -> dict[str, Any]:
     return about | {"bytes": size, "bind_type": kind}
 
 
-def check(insert: Insert, table: BoundTable) -> None:
+def check(insert: sql.Insert, table: BoundTable) -> None:
     """Raise TaosError where the bound tags and columns are not those of the table."""
     type_mismatch = (0x0200, "column type mis-match with buffer type")
     counts = (len(table.columns), len(table.tags))
     refuse_if(counts != (len(insert.columns), len(insert.tags)), 0xFFFF, "stmt column count not match")
     rows = len(table.columns[0][1])
-    refuse_if(not rows, *UNBOUND)
+    refuse_if(not rows, *sql.UNBOUND)
     for tag, (kind, values) in zip(insert.tags, table.tags, strict=True):
         is_json = tag.kind == "JSON" and kind in ("JSON", "VARCHAR")
         refuse_if(not (is_json or tag.kind == kind) or len(values) != 1, *type_mismatch)
-        is_too_long = too_long(values[0], tag)
-        refuse_if(is_too_long and tag.kind == "VARCHAR", 0x0200, "tag length is too big")
-        refuse_if(is_too_long, 0x2653, "Value too long for column/tag")
+        refuse_if(too_long(values[0], tag), 0x0200, "tag length is too big")
         if is_json:
             values[0] = converted(values[0], tag, 0)
     for column, (kind, values) in zip(insert.columns, table.columns, strict=True):
@@ -347,7 +331,14 @@ def check(insert: Insert, table: BoundTable) -> None:
     refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")
 
 
-class RestHandler(tornado.web.RequestHandler):
+class Ping(tornado.web.RequestHandler):
+    def get(self) -> None:
+        self.clear_header("Content-Type")
+
+
+class Rest(tornado.web.RequestHandler):
+    """Its errors are answers of their own form, some with a status."""
+
     def initialize(self, store: Store) -> None:
         self.store = store
         self.started = time.perf_counter_ns()
@@ -364,58 +355,40 @@ class RestHandler(tornado.web.RequestHandler):
         self.reply({"code": code, "desc": message, "timing": time.perf_counter_ns() - self.started})
 
 
-class Ping(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.clear_header("Content-Type")
-
-
-class Login(RestHandler):
+class Login(Rest):
     def get(self, user: str, password: str) -> None:
-        try:
-            log_in(user, password)
+        if USERS.get(user) == password:
             self.reply({"code": 0, "desc": LOGIN_TOKEN})
-        except TaosError:
+        else:
             self.fail(3, "Authentication failure")
 
 
-class Sql(RestHandler):
+class Sql(Rest):
     def post(self, database: str | None = None) -> None:
         try:
             refuse_if("Authorization" not in self.request.headers, 4357, "no auth info input")
             refuse_if(not self.request.body, 4358, "request is empty")
-            log_in(*self.credentials())
-            result = execute(self.store, self.request.body.decode(errors="replace"), database)
-            with beyond_understanding():
+            kind, _, content = self.request.headers["Authorization"].partition(" ")
+            if (kind, content) != ("Taosd", LOGIN_TOKEN):
+                log_in(*base64.b64decode(content, validate=True).decode().split(":", 1))
+            result = sql.execute(self.store, self.request.body.decode(errors="replace"), database)
+            with sql.beyond_understanding():
                 self.reply(rest_answer(result))
         except TaosError as error:
             self.fail(error.code, error.message)
-
-    def credentials(self) -> tuple[str, str]:
-        """User and password of the Authorization header."""
-        kind, _, content = self.request.headers["Authorization"].partition(" ")
-        if kind == "Taosd" and content == LOGIN_TOKEN:
-            return "root", USERS["root"]
-        try:
-            user, password = base64.b64decode(content, validate=True).decode().split(":", 1)
-            return user, password
-        except ValueError:
-            raise TaosError(4388, "invalid basic Authorization") from None
+        except (ValueError, TypeError):
+            self.fail(4388, "invalid basic Authorization")
 
 
 def rest_answer(result: Result) -> dict[str, Any]:
     fields, rows = result.fields, result.rows
     if fields is None:
         fields, rows = [Column("affected_rows", "INT", 4)], [[result.affected]]
-    meta = [[column.name, type_name(column), column.length] for column in fields]
-    data = [
-        [as_json(value, column, result.precision) for value, column in zip(row, fields, strict=True)]
-        for row in rows
-    ]
+    kinds = [f"DECIMAL({c.precision},{c.scale})" if c.precision else c.kind for c in fields]
+    meta = [[column.name, kind, column.length] for column, kind in zip(fields, kinds, strict=True)]
+    columns = [(column, result.precision) for column in fields]
+    data = [[as_json(value, *column) for value, column in zip(row, columns, strict=True)] for row in rows]
     return {"code": 0, "column_meta": meta, "data": data, "rows": len(data)}
-
-
-def type_name(column: Column) -> str:
-    return f"DECIMAL({column.precision},{column.scale})" if column.precision else column.kind
 
 
 def as_json(value: Any, column: Column, precision: int) -> Any:
@@ -430,7 +403,7 @@ def as_json(value: Any, column: Column, precision: int) -> Any:
         number = float(value)
         return wire.fewest_digits(shortest(number) if column.kind == "FLOAT" else number)
     if isinstance(value, bytes):
-        return value.decode(errors="replace") if column.type.encoding else value.hex()
+        return value.hex()
     forms: dict[str, Callable[[Any], Any]] = {"BOOL": bool, "JSON": json.loads, "BIGINT UNSIGNED": int}
     return forms[column.kind](value) if column.kind in forms else value
 

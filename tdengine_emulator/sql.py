@@ -3,7 +3,6 @@
 sql.lark is the grammar. What it reads, Statement writes as SQLite's SQL, and has the Store do it.
 """
 
-import json
 import re
 import sqlite3
 import struct
@@ -17,7 +16,17 @@ from typing import Any, NamedTuple
 from lark import Lark, Token, Transformer, Tree, UnexpectedInput, UnexpectedToken, v_args
 from lark.visitors import Interpreter
 
-from tdengine_emulator.store import MISSING, TBNAME, VERSION, Result, Store, Table, TableName, quoted
+from tdengine_emulator.store import (
+    MISSING,
+    TBNAME,
+    VERSION,
+    Result,
+    Store,
+    Table,
+    TableName,
+    not_understood,
+    quoted,
+)
 from tdengine_emulator.wire import MAX_INTEGER, TYPES, Column, TaosError, converted, refuse_if
 
 MAX_LENGTH = 1024 * 1024
@@ -30,15 +39,8 @@ NANOSECONDS = {"b": 1, "u": 1_000, "a": 1_000_000} | {
 }
 PICKS = {"last", "last_row", "first"}
 AGGREGATES = {"count", "avg", "min", "max", "sum"}
-WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
-KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
 UNBOUND = (0x0236, "bind number out of range or not match")
-UNDERSTOOD = (
-    "CREATE, DROP and USE DATABASE, CREATE, DROP, ALTER and DESCRIBE TABLE, SHOW, INSERT, DELETE, and SELECT "
-    "with WHERE, PARTITION BY, GROUP BY, ORDER BY and LIMIT, COUNT, AVG, MIN, MAX, SUM, LAST, LAST_ROW, "
-    "FIRST, CAST and NOW"
-)
 
 
 def nameless(kind: str, length: int = 0) -> Column:
@@ -58,7 +60,7 @@ class Term(NamedTuple):
 
 
 class Insert(NamedTuple):
-    """One table's part of an INSERT: a table of `name` (none: a parameter) in or as `table`, and the values."""
+    """One table's part of an INSERT: the (super)table, the subtable's name (none: a parameter), the values."""
 
     table: Table
     name: str
@@ -82,11 +84,6 @@ def beyond_understanding() -> Iterator[None]:
         yield
     except (sqlite3.Error, struct.error, ArithmeticError, RecursionError, ValueError) as error:
         raise not_understood(str(error)) from None
-
-
-def not_understood(detail: str) -> TaosError:
-    suffix = f"(the emulator {VERSION} is not TDengine; it understands {UNDERSTOOD})"
-    return TaosError(0x2600, f"{detail} {suffix}")
 
 
 def parsed(text: str) -> Tree:
@@ -151,7 +148,7 @@ PARSER = Lark(
 
 @v_args(inline=True)
 class Statement(Interpreter):
-    """One statement. Its methods are named for the grammar's rules; all other rules read in SQLite as here."""
+    """One statement. Its methods are named for the grammar's rules; SQLite writes the others as TDengine."""
 
     def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
         self.store, self.text, self.database = store, text, database
@@ -173,89 +170,25 @@ class Statement(Interpreter):
     def full(self, name: TableName) -> TableName:
         return name if name.database else name._replace(database=self.database)
 
-    def found(self, name: TableName) -> Table:
-        if table := self.store.table(self.full(name)):
-            return table
-        raise TaosError(*MISSING)
-
     # Databases and tables
 
-    def create_database(self, quietly: bool | None, name: str, precision: Token | None) -> None:
-        self.store.create_database(name, precision[1:-1] if precision else "ms", quietly)
-
-    def drop_database(self, quietly: bool | None, name: str) -> None:
-        self.store.drop_database(name, quietly)
-
-    def use(self, name: str) -> Result:
-        self.store.precision(name)
-        return Result(use=name)
-
-    def create_table(self, quietly: bool | None, name: TableName, columns: list[Column], tags: Any) -> None:
-        if self.is_free(name, quietly):
-            check_definition(columns, tags or [])
-            self.store.create_table(self.full(name), columns, tags or [])
+    def definition(self, tree: Tree) -> Result | None:
+        """What the store does by itself, under the rule's name."""
+        parts = [self.full(part) if isinstance(part, TableName) else part for part in tree.children]
+        return getattr(self.store, tree.data)(*parts)
 
     def create_subtable(self, quietly: bool | None, name: TableName, using: Tree) -> None:
         insert = self.part(name, None, using, None)
-        if self.is_free(name, quietly):
+        if self.store.is_free(self.full(name), quietly):
             self.write(insert)
 
-    def is_free(self, name: TableName, quietly: bool | None) -> bool:
-        """Whether there is no table of this name; TaosError where there has to be none."""
-        table = self.store.table(self.full(name))
-        if table and not quietly:
-            refuse_if(table.subtable is None, 0x0360, "STable already exists")
-            raise TaosError(0x0603, "Table already exists")
-        return not table
-
-    def drop_tables(self, what: Token, *parts: Tree) -> None:
-        missing = (0x0362, "STable not exist") if what.type == "STABLE" else MISSING
-        for quietly, name in (tree.children for tree in parts):
-            table = self.store.table(self.full(name))
-            if table is None or (what.type == "STABLE" and table.subtable is not None):
-                refuse_if(not quietly, *missing)
-            elif table.is_subtable:
-                self.store.drop_subtable(table)
-            else:
-                self.store.drop_storage(table.id)
-
-    def alter_table(self, name: TableName, change: Tree) -> None:
-        table, (word, what, column) = self.found(name), change.children
-        action, is_tag = word.upper(), what.type == "TAG"
-        storage, known = ("tags", table.tags) if is_tag else ("rows", table.columns)
-        column = column if isinstance(column, Column) else BOOL._replace(name=column)
-        names = [old.name for old in known]
-        refuse_if(action != "ADD" and column.name not in names, 0x2602, f"Invalid column name: {column.name}")
-        at = len(names) if action == "ADD" else names.index(column.name)
-        is_wider = action == "MODIFY" and known[at].kind == column.kind and known[at].length < column.length
-        is_tag_wrong = is_tag and len(known) == (
-            action == "DROP"
-        )  # a supertable has tags, a plain table none
-        if (
-            table.is_subtable
-            or is_tag_wrong
-            or (action == "MODIFY" and not (is_wider and column.kind in WIDENED))
-        ):
-            raise not_understood("a change that may not be")
-        known[at : at + 1] = [] if action == "DROP" else [column]
-        check_definition(table.columns, table.tags)
-        if action != "MODIFY":
-            self.store.rows(f"ALTER TABLE {storage}_{table.id} {action} COLUMN {quoted(column.name)}")
-        lists = json.dumps(table.columns), json.dumps(table.tags)
-        self.store.rows("UPDATE tables SET columns = ?, tags = ? WHERE id = ?", *lists, table.id)
-
     def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
-        self.table = table = self.found(name)
+        self.table = table = self.store.found(self.full(name))
         tags = [known for known in table.tags if known.name == tag and table.is_subtable]
         refuse_if(not tags, 0x2649, f"Invalid tag name: {tag}")
         self.store.set_tag(table, tags[0], *self.values([self.visit(value)], tags))
 
-    def describe(self, name: TableName) -> Result:
-        return self.store.describe(self.found(name))
-
     def show(self, what: Token) -> Result:
-        if what.type != "DATABASES":
-            self.store.precision(self.database)
         return self.store.show(what.lower(), self.database)
 
     # Writing
@@ -271,7 +204,7 @@ class Statement(Interpreter):
             refuse_if(self.subtable is None, *UNBOUND)
             name = TableName(self.subtable, None)
         supertable, tag_names, tags = using.children if using else (None, None, None)
-        self.table = table = self.found(supertable or name)
+        self.table = table = self.store.found(self.full(supertable or name))
         refuse_if((table.subtable is None) != (using is not None), *MISSING)
         columns = named(table.columns, after or before)
         given = dict(zip(named(table.tags, tag_names), self.visit(tags), strict=False)) if tags else {}
@@ -302,7 +235,7 @@ class Statement(Interpreter):
         return found
 
     def delete(self, name: TableName, where: Tree | None) -> Result:
-        self.table = table = self.found(name)
+        self.table = table = self.store.found(self.full(name))
         is_window = columns_in(where) <= {table.columns[0].name, *(tag.name for tag in table.tags)}
         complaint = "The DELETE statement must only have a definite time window range"
         refuse_if(not is_window, 0x2655, complaint)
@@ -314,7 +247,7 @@ class Statement(Interpreter):
 
     def select(self, *parts: Any) -> Result:
         distinct, items, name, where, groups, order, limit = parts
-        self.table = table = self.found(name) if name else None
+        self.table = table = self.store.found(self.full(name)) if name else None
         called = {call.children[0].lower() for call in items.find_data("call")}
         picks, aggregates = called & PICKS, called & (PICKS | AGGREGATES)
         if groups and groups.children[0].type == "PARTITION" and not aggregates:
@@ -388,33 +321,23 @@ class Statement(Interpreter):
             return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
         return Term(f"(1.0 * {first.text} {mark} {second.text})", DOUBLE)
 
-    def bracketed(self, tree: Tree) -> Term:
-        term = self.visit(tree)
-        return term._replace(text=f"({term.text})", column=term.column._replace(name=""))
-
     def negative(self, tree: Tree) -> Term:
         term = self.visit(tree)
         is_number = isinstance(term.value, int | Decimal)
         return literal(-term.value) if is_number else Term(f"(-1.0 * {term.text})", DOUBLE)
 
-    def number(self, token: Token) -> Term:
-        return literal(int(token) if token.isdigit() else Decimal(token))
-
-    def string(self, token: Token) -> Term:
-        def unescaped(found: re.Match[str]) -> str:
-            return ESCAPES.get(found[1], found[1]) if found[1] else found[0][0]
-
-        return literal(ESCAPED.sub(unescaped, token[1:-1]))
-
-    def constant(self, token: Token) -> Term:
-        return literal({"null": None, "true": True, "false": False}[token.lower()])
+    def literal(self, token: Token) -> Term:
+        if token.type == "NUMBER":
+            return literal(int(token) if token.isdigit() else Decimal(token))
+        if token.type == "STRING":
+            return literal(ESCAPED.sub(unescaped, token[1:-1]))
+        if token.type == "DURATION":
+            nanoseconds = int(token[:-1]) * NANOSECONDS[token[-1].lower()]
+            return Term(str(nanoseconds * self.per_second // 1_000_000_000), BIGINT)
+        return literal({"NULL": None, "TRUE": True, "FALSE": False}[token.type])
 
     def parameter(self, _mark: Token) -> Term:
         return literal(self.parameters.pop(0)) if self.parameters else Term("?")
-
-    def duration(self, token: Token) -> Term:
-        nanoseconds = int(token[:-1]) * NANOSECONDS[token[-1].lower()]
-        return Term(str(nanoseconds * self.per_second // 1_000_000_000), BIGINT)
 
     def now(self) -> Term:
         return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP)
@@ -465,6 +388,10 @@ class Statement(Interpreter):
         elif name != "last_row":
             text += f" FILTER (WHERE {term.text} IS NOT NULL)"
         return Term(text, term.column._replace(name=""))
+
+
+def unescaped(found: re.Match[str]) -> str:
+    return ESCAPES.get(found[1], found[1]) if found[1] else found[0][0]
 
 
 def aggregate(name: str, term: Term) -> Term:
@@ -522,18 +449,6 @@ def named(columns: list[Column], names: list[str] | None) -> list[Column]:
     for name in names or ():
         refuse_if(name not in by_name, 0x2602, f"Invalid column name: {name}")
     return columns if names is None else [by_name[name] for name in names]
-
-
-def check_definition(columns: list[Column], tags: list[Column]) -> None:
-    """Raise TaosError where there can be no table with these columns and tags."""
-    kinds, tag_kinds = ([column.kind for column in part] for part in (columns, tags))
-    names, keys = [column.name for column in [*columns, *tags]], [column.is_key for column in columns]
-    refuse_if(kinds[0] != "TIMESTAMP", 0x2641, "First column must be timestamp")
-    refuse_if(len(set(names)) < len(names), 0x263C, "Duplicated column names")
-    is_key_wrong = any(keys[:1] + keys[2:]) or (any(keys) and kinds[1] not in KEYS)
-    is_tag_wrong = {"BLOB", "DECIMAL", "DECIMAL64"} & {*tag_kinds} or ("JSON" in tag_kinds and len(tags) > 1)
-    if len(columns) < 2 or is_key_wrong or is_tag_wrong or "JSON" in kinds or kinds.count("BLOB") > 1:
-        raise not_understood("a type that may not be at its place")
 
 
 def prepared_insert(store: Store, tree: Tree, database: str | None, subtable: str) -> Insert:

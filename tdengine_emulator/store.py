@@ -56,6 +56,15 @@ SYSTEM_TABLES = {
 }
 
 
+KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
+WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
+
+
+def not_understood(detail: str) -> TaosError:
+    is_what = f"the emulator {VERSION} is not TDengine; it understands CREATE, ALTER, DROP, DESCRIBE, SHOW, "
+    return TaosError(0x2600, f"{detail} ({is_what}INSERT, DELETE and SELECT as far as its grammar sql.lark)")
+
+
 class TableName(NamedTuple):
     name: str
     database: str | None
@@ -170,19 +179,6 @@ class Store:
             return PRECISIONS.index(precision)
         raise TaosError(0x0388, "Database not exist")
 
-    def create_database(self, name: str, precision: str, quietly: bool | None) -> None:
-        refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
-        text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
-        is_new = self.rows(text, name, precision).rowcount
-        refuse_if(not (is_new or quietly), 0x0381, "Database already exists")
-
-    def drop_database(self, name: str, quietly: bool | None) -> None:
-        if not quietly:
-            self.precision(name)
-        for (number,) in self.rows("SELECT id FROM tables WHERE database = ?", name).fetchall():
-            self.drop_storage(number)
-        self.rows("DELETE FROM databases WHERE name = ? AND id > 2", name)
-
     def table(self, name: TableName) -> Table | None:
         """The table, if there is one; raises TaosError where there is not even its database."""
         precision, database = self.precision(name.database), name.database or ""
@@ -194,7 +190,46 @@ class Store:
             return Table(database, precision, number, known, columns, tags, subtable)
         return None
 
-    def create_table(self, name: TableName, columns: list[Column], tags: list[Column]) -> None:
+    def found(self, name: TableName) -> Table:
+        if table := self.table(name):
+            return table
+        raise TaosError(*MISSING)
+
+    def is_free(self, name: TableName, quietly: bool | None) -> bool:
+        """Whether there is no table of this name; TaosError where there has to be none."""
+        table = self.table(name)
+        if table and not quietly:
+            refuse_if(table.subtable is None, 0x0360, "STable already exists")
+            raise TaosError(0x0603, "Table already exists")
+        return not table
+
+    # Definitions, named for the grammar's rules
+
+    def create_database(self, quietly: bool | None, name: str, option: str | None) -> None:
+        precision = option[1:-1] if option else "ms"
+        refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
+        text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
+        is_new = self.rows(text, name, precision).rowcount
+        refuse_if(not (is_new or quietly), 0x0381, "Database already exists")
+
+    def drop_database(self, quietly: bool | None, name: str) -> None:
+        if not quietly:
+            self.precision(name)
+        for (number,) in self.rows("SELECT id FROM tables WHERE database = ?", name).fetchall():
+            self.drop_storage(number)
+        self.rows("DELETE FROM databases WHERE name = ? AND id > 2", name)
+
+    def use(self, name: str) -> Result:
+        self.precision(name)
+        return Result(use=name)
+
+    def create_table(
+        self, quietly: bool | None, name: TableName, columns: list[Column], tags: list[Column] | None
+    ) -> None:
+        if not self.is_free(name, quietly):
+            return
+        tags = tags or []
+        check_definition(columns, tags)
         text = "INSERT INTO tables (name, database, columns, tags) VALUES (?, ?, ?, ?)"
         number = self.rows(text, *name, json.dumps(columns), json.dumps(tags)).lastrowid or 0
         table = Table(name.database or "", 0, number, name.name, columns, tags, None)
@@ -214,10 +249,38 @@ class Store:
         self.rows("DELETE FROM subtables WHERE table_id = ?", number)
         self.rows("DELETE FROM tables WHERE id = ?", number)
 
-    def drop_subtable(self, table: Table) -> None:
-        self.rows(f'DELETE FROM rows_{table.id} WHERE "#subtable" = ?', table.subtable)
-        self.rows(f'DELETE FROM tags_{table.id} WHERE "#id" = ?', table.subtable)
-        self.rows("DELETE FROM subtables WHERE id = ?", table.subtable)
+    def drop_tables(self, what: str, *parts: Any) -> None:
+        for quietly, name in zip(parts[::2], parts[1::2], strict=True):
+            table = self.table(name)
+            if table and table.is_subtable:
+                self.rows(f'DELETE FROM rows_{table.id} WHERE "#subtable" = ?', table.subtable)
+                self.rows(f'DELETE FROM tags_{table.id} WHERE "#id" = ?', table.subtable)
+                self.rows("DELETE FROM subtables WHERE id = ?", table.subtable)
+            elif table:
+                self.drop_storage(table.id)
+            elif not quietly:
+                raise TaosError(*(MISSING if what.upper() == "TABLE" else (0x0362, "STable not exist")))
+
+    def alter_table(self, name: TableName, word: str, what: str, changed: Column | str) -> None:
+        """ADD, DROP or MODIFY a COLUMN or a TAG."""
+        table, action, is_tag = self.found(name), word.upper(), what.upper() == "TAG"
+        storage, known = ("tags", table.tags) if is_tag else ("rows", table.columns)
+        column = changed if isinstance(changed, Column) else Column(changed, "BOOL", 1)
+        names = [old.name for old in known]
+        refuse_if(action != "ADD" and column.name not in names, 0x2602, f"Invalid column name: {column.name}")
+        at = len(names) if action == "ADD" else names.index(column.name)
+        is_right = not table.is_subtable
+        if action == "MODIFY":
+            before = known[at]
+            is_right &= before.kind == column.kind in WIDENED and before.length < column.length
+        known[at : at + 1] = [] if action == "DROP" else [column]
+        if not is_right or (is_tag and (not known or known == [column] and action == "ADD")):
+            raise not_understood("a change that may not be")
+        check_definition(table.columns, table.tags)
+        if action != "MODIFY":
+            self.rows(f"ALTER TABLE {storage}_{table.id} {action} COLUMN {quoted(column.name)}")
+        lists = json.dumps(table.columns), json.dumps(table.tags)
+        self.rows("UPDATE tables SET columns = ?, tags = ? WHERE id = ?", *lists, table.id)
 
     def add_subtable(self, table: Table, name: str, tags: Sequence[Any]) -> int:
         text = "INSERT INTO subtables (database, name, table_id) VALUES (?, ?, ?)"
@@ -230,8 +293,8 @@ class Store:
         text = f'UPDATE tags_{table.id} SET {quoted(tag.name)} = ? WHERE "#id" = ?'
         self.rows(text, *storable([value], tag), table.subtable)
 
-    def describe(self, table: Table) -> Result:
-        rows = []
+    def describe(self, name: TableName) -> Result:
+        table, rows = self.found(name), []
         for column in table.columns:
             how, note = column.type, "COMPOSITE KEY" if column.is_key else ""
             kind = f"DECIMAL({column.precision}, {column.scale})" if column.precision else column.kind
@@ -242,10 +305,12 @@ class Store:
 
     def show(self, what: str, database: str | None) -> Result:
         """The names of all databases, or of the stables or tables of one."""
-        fields = system_fields(SYSTEM_TABLES[f"ins_{what}"])[:1]
-        where = "" if what == "databases" else " WHERE db_name = ?1"
-        text = f"SELECT {fields[0].name} FROM ins_{what}{where or ' WHERE ?1 IS ?1'}"
-        return Result(fields, self.rows(text, database))
+        fields, where = system_fields(SYSTEM_TABLES[f"ins_{what}"])[:1], "'' = ?"
+        if what != "databases":
+            self.precision(database)
+            where = "db_name = ?"
+        text = f"SELECT {fields[0].name} FROM ins_{what} WHERE {where}"
+        return Result(fields, self.rows(text, database if what != "databases" else ""))
 
     # Rows
 
@@ -307,3 +372,15 @@ def quoted(*names: str) -> str:
 
 def system_fields(lengths: dict[str, int]) -> list[Column]:
     return [Column(name, "INT" if size == 4 else "VARCHAR", size) for name, size in lengths.items()]
+
+
+def check_definition(columns: list[Column], tags: list[Column]) -> None:
+    """Raise TaosError where there can be no table with these columns and tags."""
+    kinds, tag_kinds = ([column.kind for column in part] for part in (columns, tags))
+    names, keys = [column.name for column in [*columns, *tags]], [column.is_key for column in columns]
+    refuse_if(kinds[0] != "TIMESTAMP", 0x2641, "First column must be timestamp")
+    refuse_if(len(set(names)) < len(names), 0x263C, "Duplicated column names")
+    is_key_wrong = any(keys[:1] + keys[2:]) or (any(keys) and kinds[1] not in KEYS)
+    is_tag_wrong = {"BLOB", "DECIMAL", "DECIMAL64"} & {*tag_kinds} or ("JSON" in tag_kinds and len(tags) > 1)
+    if len(columns) < 2 or is_key_wrong or is_tag_wrong or "JSON" in kinds or kinds.count("BLOB") > 1:
+        raise not_understood("a type that may not be at its place")

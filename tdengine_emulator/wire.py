@@ -116,7 +116,7 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
             return as_decimal(value, column)
         if not code:
             forms = {"VARBINARY": as_bytes, "BLOB": as_bytes, "GEOMETRY": as_geometry, "JSON": as_json_tag}
-            value = forms.get(column.kind, str)(value)
+            value = forms[column.kind](value, column) if column.kind in forms else str(value)
             refuse_if(too_long(value, column), 0x2653, f"Value too long for column/tag: {column.name}")
             return value
         if column.kind == "TIMESTAMP" and isinstance(value, str):
@@ -130,8 +130,6 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
         if code not in "fd" and isinstance(value, float):
             value = math.floor(value + 0.5)
         return struct.unpack(f"<{code}", struct.pack(f"<{code}", value))[0]
-    except BytesError:
-        raise TaosError(0x266A, f"Invalid varbinary value: {column.name}") from None
     except ValueError:
         raise TaosError(0x0216, f"{near} (invalid {column.kind.lower()} data)") from None
     except (OverflowError, struct.error):
@@ -150,19 +148,15 @@ def as_decimal(value: Any, column: Column) -> str:
     return format(rounded, "f")
 
 
-class BytesError(ValueError):
-    """What should be bytes is not written as bytes are."""
-
-
-def as_bytes(value: Any) -> bytes:
+def as_bytes(value: Any, column: Column) -> bytes:
     """Text as its bytes, or written as hexadecimal behind \\x."""
     try:
         return bytes.fromhex(value[2:]) if value[:2].lower() == "\\x" else value.encode()
     except (ValueError, TypeError, AttributeError):
-        raise BytesError from None
+        raise TaosError(0x266A, f"Invalid varbinary value: {column.name}") from None
 
 
-def as_geometry(value: Any) -> bytes:
+def as_geometry(value: Any, _column: Column) -> bytes:
     """The Well-Known Binary of a POINT, which is all that the emulator knows of geometry's texts."""
     found = re.fullmatch(r"\s*POINT\s*\(\s*(\S+)\s+(\S+?)\s*\)\s*", str(value), re.IGNORECASE)
     if not found:
@@ -170,7 +164,7 @@ def as_geometry(value: Any) -> bytes:
     return struct.pack("<BIdd", 1, 1, float(found[1]), float(found[2]))
 
 
-def as_json_tag(value: Any) -> str | None:
+def as_json_tag(value: Any, _column: Column) -> str | None:
     """A JSON tag's text as TDengine keeps it: one flat object, its keys in order; an empty one is NULL."""
     content = json.loads(str(value or "{}"), parse_float=lambda text: fewest_digits(float(text)))
     if not isinstance(content, dict) or any(isinstance(part, list | dict) for part in content.values()):
@@ -213,14 +207,10 @@ def storable(values: Sequence[Any], column: Column) -> Sequence[Any]:
 # Blocks and frames, written
 
 
-def encode_fetched(
-    request: int, result: int, block: bytes | None, time: int, code: int = 0, message: str = ""
-) -> bytes:
+def encode_fetched(request: int, result: int, block: bytes | None, time: int) -> bytes:
     """The answer to a fetch; without a block it says that the result is finished."""
-    text = message.encode()
-    head = struct.pack("<QQHQQII", 2**64 - 1, FETCH, 1, time, request, code, len(text))
-    tail = struct.pack("<QB", result, block is None)
-    return head + text + tail + (b"" if block is None else struct.pack("<I", len(block)) + block)
+    head = struct.pack("<QQHQQIIQB", 2**64 - 1, FETCH, 1, time, request, 0, 0, result, block is None)
+    return head if block is None else head + struct.pack("<I", len(block)) + block
 
 
 def encode_block(fields: Sequence[Column], rows: Sequence[Sequence[Any]]) -> bytes:
@@ -243,9 +233,9 @@ def encode_column(column: Column, values: Sequence[Any]) -> tuple[bytes, bytes]:
             if value is None:
                 offsets.append(-1)
                 continue
-            raw = value if isinstance(value, bytes) else str(value).encode(type_.encoding or "utf-8")
+            raw = value if isinstance(value, bytes) else str(value).encode(type_.encoding)
             offsets.append(position)
-            data.append(struct.pack(length_code(column.kind), len(raw)) + raw)
+            data.append(struct.pack(f"<{length_code(column.kind)}", len(raw)) + raw)
             position += len(data[-1])
         return struct.pack(f"<{len(values)}i", *offsets), b"".join(data)
     bitmap = bytearray((len(values) + 7) // 8)
@@ -266,7 +256,7 @@ def encode_column(column: Column, values: Sequence[Any]) -> tuple[bytes, bytes]:
 
 def length_code(kind: str) -> str:
     """The struct format of the length before a variable-size value."""
-    return "<I" if kind == "BLOB" else "<H"
+    return "I" if kind == "BLOB" else "H"
 
 
 # Blocks and frames, read
@@ -294,20 +284,15 @@ class Reader:
         self.at += struct.calcsize(f"<{form}")
         return values
 
-    def text(self, length: int, kind: str = "VARBINARY") -> str | bytes:
-        """A value of the length in bytes; what is no text in its type stays bytes."""
-        (raw,) = self.take(f"{length}s")
-        try:
-            return raw.decode(TYPES[kind].encoding) if TYPES[kind].encoding else raw
-        except UnicodeDecodeError:
-            return raw
+    def raw(self, length: int) -> bytes:
+        return self.take(f"{length}s")[0]
 
 
 def parse_query(frame: bytes) -> str:
     """The SQL of a QUERY frame."""
     reader = Reader(frame, 26)
     (length,) = reader.take("I")
-    return reader.take(f"{length}s")[0].decode(errors="replace")
+    return reader.raw(length).decode(errors="replace")
 
 
 def decode_block(block: bytes) -> list[Values]:
@@ -318,18 +303,19 @@ def decode_block(block: bytes) -> list[Values]:
     columns: list[Values] = []
     for kind, length in zip(kinds, reader.take(f"{count}I"), strict=True):
         if code := TYPES[kind].code:
-            (bitmap,) = reader.take(f"{(rows + 7) // 8}s")
+            bitmap = reader.raw((rows + 7) // 8)
             nulls = [bitmap[row >> 3] & 0x80 >> (row & 7) for row in range(rows)] if any(bitmap) else []
             columns.append((kind, with_nulls(reader.take(f"{rows}{code}"), nulls)))
         else:
-            offsets, (data,) = reader.take(f"{rows}i"), reader.take(f"{length}s")
+            offsets, data = reader.take(f"{rows}i"), reader.raw(length)
             columns.append((kind, [None if at < 0 else sized(Reader(data, at), kind) for at in offsets]))
     return columns
 
 
 def sized(reader: Reader, kind: str) -> str | bytes:
     """A variable-size value, led by its length."""
-    return reader.text(reader.take(length_code(kind)[1])[0], kind)
+    raw = reader.raw(*reader.take(length_code(kind)))
+    return raw.decode(TYPES[kind].encoding) if TYPES[kind].encoding else raw
 
 
 def with_nulls(values: Sequence[Any], nulls: Sequence[int]) -> list[Any]:
@@ -349,7 +335,7 @@ def parse_bind2(frame: bytes) -> list[BoundTable]:
     if names_at:
         reader.at = names_at
         lengths = reader.take(f"{tables}H")
-        names = [reader.take(f"{length}s")[0].rstrip(b"\0").decode() for length in lengths]
+        names = [reader.raw(length).rstrip(b"\0").decode() for length in lengths]
     bound_tags = decode_tables(reader, tags_at, tables, tags)
     bound_columns = decode_tables(reader, columns_at, tables, columns)
     return [BoundTable(*table) for table in zip(names, bound_tags, bound_columns, strict=True)]
@@ -371,9 +357,10 @@ def decode_bound(reader: Reader) -> Values:
     (size,) = reader.take("I")
     kind = KINDS[number]
     if not TYPES[kind].code:  # texts come in UTF-8, NCHARs and DECIMALs too
-        of_bytes = kind if not TYPES[kind].encoding else "VARCHAR"
         sizes = zip(nulls, lengths, strict=True)
-        values = [None if is_null else reader.text(length, of_bytes) for is_null, length in sizes]
+        values = [None if is_null else reader.raw(length) for is_null, length in sizes]
+        if TYPES[kind].encoding:
+            values = [value if value is None else value.decode() for value in values]
     elif size:
         values = with_nulls(reader.take(f"{rows}{TYPES[kind].code}"), nulls)
     else:
