@@ -217,7 +217,8 @@ class Prepared:
     def insert(self, name: str = "") -> sql.Insert:
         """What the INSERT means for the table, whose columns it does not know if they are new."""
         insert = sql.prepared_insert(self.socket.store, self.tree, self.database, name)
-        return insert._replace(columns=insert.columns[: len(insert.rows[0])])
+        tag_columns = insert.tag_columns[: len(insert.tags)]
+        return insert._replace(tag_columns=tag_columns, columns=insert.columns[: len(insert.rows[0])])
 
     def do_stmt2_prepare(self, get_fields: bool = False, **arguments: str) -> dict[str, Any]:
         reply = self.do_prepare(**arguments)
@@ -230,7 +231,7 @@ class Prepared:
         except TaosError as error:
             raise TaosError(0x022B if error.code == MISSING[0] else error.code, error.message) from None
         fields = [] if insert.name else [bound_field(Column("tbname", "VARCHAR", 269), 4, 0)]
-        values = [(2, *tag) for tag in insert.tags.items()]
+        values = [(2, *tag) for tag in zip(insert.tag_columns, insert.tags, strict=False)]
         values += [(1, *value) for value in zip(insert.columns, insert.rows[0], strict=False)]
         precision = insert.table.precision
         fields += [bound_field(column, kind, precision) for kind, column, term in values if term.text == "?"]
@@ -250,7 +251,7 @@ class Prepared:
 
     def do_bind(self, frame: bytes) -> dict[str, Any]:
         """Rows for the table, with the tags, that were set before."""
-        known = zip(self.insert(self.table).tags, self.tags, strict=False)
+        known = zip(self.insert(self.table).tag_columns, self.tags, strict=False)
         tags = [(tag.kind, [converted(value, tag, 1000)]) for tag, value in known]
         return self.bind([BoundTable(self.table, tags, wire.decode_block(frame[wire.HEAD :]))])
 
@@ -283,7 +284,7 @@ class Prepared:
 
     def write(self, table: BoundTable) -> int:
         insert = self.insert(table.name or "")
-        tags = {tag: values[0] for tag, (_, values) in zip(insert.tags, table.tags, strict=True)}
+        tags = {tag: values[0] for tag, (_, values) in zip(insert.tag_columns, table.tags, strict=True)}
         columns = {column: values for column, (_, values) in zip(insert.columns, table.columns, strict=True)}
         return self.socket.store.upsert(insert.table, insert.name, tags, columns)
 
@@ -310,25 +311,25 @@ def bound_field(column: Column, kind: int, precision: int) -> dict[str, Any]:
 
 def check(insert: sql.Insert, table: BoundTable) -> None:
     """Raise TaosError where the bound tags and columns are not those of the table."""
-    type_mismatch = (0x0200, "column type mis-match with buffer type")
-    counts = (len(table.columns), len(table.tags))
-    refuse_if(counts != (len(insert.columns), len(insert.tags)), 0xFFFF, "stmt column count not match")
+    counts, known = (len(table.tags), len(table.columns)), (len(insert.tag_columns), len(insert.columns))
+    refuse_if(counts != known, ADAPTER_ERROR, "stmt column count not match")
     rows = len(table.columns[0][1])
     refuse_if(not rows, *sql.UNBOUND)
-    for tag, (kind, values) in zip(insert.tags, table.tags, strict=True):
-        is_json = tag.kind == "JSON" and kind in ("JSON", "VARCHAR")
-        refuse_if(not (is_json or tag.kind == kind) or len(values) != 1, *type_mismatch)
-        refuse_if(too_long(values[0], tag), 0x0200, "tag length is too big")
-        if is_json:
-            values[0] = converted(values[0], tag, 0)
-    for column, (kind, values) in zip(insert.columns, table.columns, strict=True):
+    check_bound(insert.tag_columns, table.tags, 1, (0x0200, "tag length is too big"))
+    check_bound(insert.columns, table.columns, rows, (0x2653, "Value too long for column/tag"))
+    refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")
+
+
+def check_bound(columns: list[Column], bound: list[Values], rows: int, complaint: tuple[int, str]) -> None:
+    for column, (kind, values) in zip(columns, bound, strict=True):
         refuse_if(len(values) != rows, 0x0200, "row number in each bind param should be the same")
-        refuse_if(column.kind != kind, *type_mismatch)
+        is_right = kind == column.kind or (kind, column.kind) == ("VARCHAR", "JSON")
+        refuse_if(not is_right, 0x0200, "column type mis-match with buffer type")
         if column.precision:
             raise not_understood("a bound DECIMAL")
-        is_too_long = not column.type.code and any(too_long(value, column) for value in values)
-        refuse_if(is_too_long, 0x2653, f"Value too long for column/tag: {column.name}")
-    refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")
+        refuse_if(not column.type.code and any(too_long(value, column) for value in values), *complaint)
+        if column.kind == "JSON":
+            values[:] = [converted(value, column, 0) for value in values]
 
 
 class Ping(tornado.web.RequestHandler):

@@ -39,6 +39,7 @@ NANOSECONDS = {"b": 1, "u": 1_000, "a": 1_000_000} | {
 }
 PICKS = {"last", "last_row", "first"}
 AGGREGATES = {"count", "avg", "min", "max", "sum"}
+OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
 UNBOUND = (0x0236, "bind number out of range or not match")
 
@@ -60,11 +61,15 @@ class Term(NamedTuple):
 
 
 class Insert(NamedTuple):
-    """One table's part of an INSERT: the (super)table, the subtable's name (none: a parameter), the values."""
+    """One table's part of an INSERT: the (super)table, the subtable's name, and the values.
+
+    A parameter among them has the text "?".
+    """
 
     table: Table
     name: str
-    tags: dict[Column, Term]
+    tag_columns: list[Column]
+    tags: list[Term]
     columns: list[Column]
     rows: list[list[Term]]
 
@@ -189,39 +194,40 @@ class Statement(Interpreter):
         self.store.set_tag(table, tags[0], *self.values([self.visit(value)], tags))
 
     def show(self, what: Token) -> Result:
-        return self.store.show(what.lower(), self.database)
+        text = "SELECT name FROM information_schema.ins_databases"
+        if what.type != "DATABASES":
+            self.store.precision(self.database)
+            where = f"WHERE db_name = {literal(self.database).text}"
+            text = f"SELECT {what[:-1]}_name FROM information_schema.ins_{what} {where}"
+        return Statement(self.store, text, None).visit(parsed(text))
 
     # Writing
 
     def insert(self, *parts: Tree) -> Result:
         return Result(affected=sum(self.write(self.visit(part)) for part in parts))
 
-    def part(
-        self, name: TableName | Token, before: Any, using: Tree | None, after: Any, *rows: Tree
-    ) -> Insert:
+    def part(self, name: Any, before: Any, using: Tree | None, after: Any, *rows: Tree) -> Insert:
         """One table's part of an INSERT; a table that is a parameter is `self.subtable`."""
         if isinstance(name, Token):
             refuse_if(self.subtable is None, *UNBOUND)
             name = TableName(self.subtable, None)
-        supertable, tag_names, tags = using.children if using else (None, None, None)
+        supertable, tag_names, tags = using.children if using else (None, [], None)
         self.table = table = self.store.found(self.full(supertable or name))
         refuse_if((table.subtable is None) != (using is not None), *MISSING)
-        columns = named(table.columns, after or before)
-        given = dict(zip(named(table.tags, tag_names), self.visit(tags), strict=False)) if tags else {}
-        return Insert(table, name.name, given, columns, [self.visit(row) for row in rows])
+        tag_columns, columns = named(table.tags, tag_names), named(table.columns, after or before)
+        terms = self.visit(tags) if tags else []
+        return Insert(table, name.name, tag_columns, terms, columns, [self.visit(row) for row in rows])
 
     def row(self, *terms: Tree) -> list[Term]:
         return [self.visit(term) for term in terms]
 
     def write(self, insert: Insert) -> int:
-        rows = [self.values(row, insert.columns) for row in insert.rows]
-        tags = self.values(list(insert.tags.values()), list(insert.tags))
+        table, rows = insert.table, [self.values(row, insert.columns) for row in insert.rows]
         columns = dict(zip(insert.columns, zip(*rows, strict=True), strict=False))
-        has_null = None in columns.get(insert.table.columns[0], ())
-        refuse_if(has_null, 0x0216, "syntax error near 'null' (Primary timestamp column should not be null)")
-        return self.store.upsert(
-            insert.table, insert.name, dict(zip(insert.tags, tags, strict=True)), columns
-        )
+        complaint = "syntax error near 'null' (Primary timestamp column should not be null)"
+        refuse_if(None in columns.get(table.columns[0], ()), 0x0216, complaint)
+        tags = dict(zip(insert.tag_columns, self.values(insert.tags, insert.tag_columns), strict=True))
+        return self.store.upsert(table, insert.name, tags, columns)
 
     def values(self, terms: list[Term], columns: list[Column]) -> list[Any]:
         """What stands among VALUES, TAGS or behind SET TAG, as values of the columns' types."""
@@ -252,10 +258,8 @@ class Statement(Interpreter):
         picks, aggregates = called & PICKS, called & (PICKS | AGGREGATES)
         if groups and groups.children[0].type == "PARTITION" and not aggregates:
             raise not_understood("PARTITION BY without an aggregate")
-        one_row = not groups and any(
-            aggregates <= alike for alike in ({"last", "last_row"}, {"first"}, {"min"}, {"max"})
-        )
-        is_mixed = bool(aggregates) and not (groups or one_row) and has_bare_column(items)
+        is_one_row = any(aggregates <= alike for alike in OF_ONE_ROW)
+        is_mixed = not (groups or is_one_row) and has_bare_column(items)
         refuse_if(is_mixed, 0x260C, "Not a single-group group function")
         chosen = [pair for item in items.children for pair in self.visit(item)]
         fields = [term.column._replace(name=name) for name, term in chosen]
@@ -263,13 +267,14 @@ class Statement(Interpreter):
         refuse_if(bool(distinct) and has_json, 0x072E, "Json not support in group/partition by")
 
         written = [f"{term.text} AS {quoted(name)}" for name, term in chosen]
-        # Without a row TDengine gives no row, but for COUNT. The newest time makes SQLite take the columns that
-        # stand by themselves from its row, too.
-        written.append("COUNT(*)" if aggregates and "count" not in aggregates else "1")
-        if picks and table:
-            end = "first" if picks == {"first"} else "last"
-            written[-1] = self.pick(end, self.of_column(table.columns[0])).text
-        text = f"SELECT {distinct or ''} {', '.join(written)}"
+        # One more tells whether there was a row: of none TDengine gives nothing but a COUNT. As the newest
+        # time it makes SQLite take from that row the columns that stand by themselves.
+        proof = "COUNT(*)" if aggregates and "count" not in aggregates else "1"
+        if picks:
+            proof = self.pick(
+                "first" if picks == {"first"} else "last", self.of_column(table.columns[0])
+            ).text
+        text = f"SELECT {distinct or ''} {', '.join([*written, proof])}"
         if table:
             used = {name for part in (items, where, groups, order) for name in columns_in(part)}
             only_tags = distinct and used <= {"tbname", *(tag.name for tag in table.tags)}
@@ -286,11 +291,12 @@ class Statement(Interpreter):
     def item(self, what: Tree | Token, name: str | None) -> list[tuple[str, Term]]:
         """The names and terms of a part of the select list; * and LAST_ROW(*) are several."""
         if isinstance(what, Token):
-            return [(column.name, self.of_column(column)) for column in self.table.star]
+            tags = self.table.tags if self.table.subtable is None else []
+            return [(column.name, self.of_column(column)) for column in [*self.table.columns, *tags]]
         if what.data == "call" and what.children[0].lower() in PICKS and what.children[1] == "*":
             name = what.children[0].lower()
-            columns = self.table.columns
-            return [(f"{name}({column.name})", self.pick(name, self.of_column(column))) for column in columns]
+            terms = map(self.of_column, self.table.columns)
+            return [(f"{name}({term.column.name})", self.pick(name, term)) for term in terms]
         term = self.visit(what)
         written = self.text[what.meta.start_pos : what.meta.end_pos].lower()
         return [(name or term.column.name or written, term)]
@@ -303,13 +309,11 @@ class Statement(Interpreter):
     def compound(self, *parts: Tree | Token) -> Term:
         """Comparisons and what joins them; a text beside a time becomes a time, and beside bytes bytes."""
         terms = [self.term(part) for part in parts]
-        for column in [term.column._replace(length=MAX_LENGTH) for term in terms]:
-            if column.kind in ("TIMESTAMP", *BYTES):
-                texts = [isinstance(term.value, str) for term in terms]
-                terms = [
-                    literal(converted(term.value, column, self.per_second)) if is_text else term
-                    for is_text, term in zip(texts, terms, strict=True)
-                ]
+        for column in [term.column for term in terms if term.column.kind in ("TIMESTAMP", *BYTES)]:
+            for at, term in enumerate(terms):
+                if isinstance(term.value, str):
+                    value = converted(term.value, column._replace(length=MAX_LENGTH), self.per_second)
+                    terms[at] = literal(value)
         return Term(f"({' '.join(map(comparable, terms))})")
 
     def like(self, *parts: Tree | Token) -> Term:
@@ -348,8 +352,7 @@ class Statement(Interpreter):
 
     def column(self, _table: str | None, name: str) -> Term:
         table = self.table
-        columns = [*table.columns, *table.tags, TBNAME] if table else []
-        for column in columns:
+        for column in [*table.columns, *table.tags, TBNAME] if table else []:
             if column.name == name:
                 return self.of_column(column)
         refuse_if(name not in self.aliases, 0x2602, f"Invalid column name: {name}")

@@ -54,8 +54,6 @@ SYSTEM_TABLES = {
     "ins_stables": {"stable_name": 192, "db_name": 64, "columns": 4, "tags": 4},
     "ins_tables": {"table_name": 192, "db_name": 64, "stable_name": 192, "columns": 4, "type": 21},
 }
-
-
 KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
 WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
 
@@ -95,7 +93,7 @@ class Table(NamedTuple):
 
     @property
     def key_names(self) -> str:
-        return quoted(*(column.name for column in self.key), "#subtable")
+        return quoted(*names_of(self.key), "#subtable")
 
     @property
     def source(self) -> str:
@@ -107,11 +105,6 @@ class Table(NamedTuple):
     def source_of_tags(self) -> str:
         of_subtable = "" if self.subtable is None else f' WHERE "#id" = {self.subtable}'
         return f'(SELECT *, "#tbname" AS tbname FROM tags_{self.id}{of_subtable})'
-
-    @property
-    def star(self) -> list[Column]:
-        """The columns that * means."""
-        return self.columns if self.subtable is not None else [*self.columns, *self.tags]
 
     @property
     def is_subtable(self) -> bool:
@@ -162,13 +155,9 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing."""
-        self.rows("BEGIN IMMEDIATE")
-        try:
+        with self.sqlite:
+            self.rows("BEGIN IMMEDIATE")
             yield
-            self.rows("COMMIT")
-        finally:
-            if self.sqlite.in_transaction:
-                self.rows("ROLLBACK")
 
     # Tables. Whoever changes something holds the transaction.
 
@@ -228,17 +217,14 @@ class Store:
     ) -> None:
         if not self.is_free(name, quietly):
             return
-        tags = tags or []
-        check_definition(columns, tags)
+        check_definition(columns, tags := tags or [])
         text = "INSERT INTO tables (name, database, columns, tags) VALUES (?, ?, ?, ?)"
         number = self.rows(text, *name, json.dumps(columns), json.dumps(tags)).lastrowid or 0
         table = Table(name.database or "", 0, number, name.name, columns, tags, None)
-        rows, named = (quoted(*(column.name for column in part)) for part in (columns, tags))
+        rows, named = quoted(*names_of(columns)), quoted("#tbname", *names_of(tags))
         key = f'"#subtable", PRIMARY KEY ({table.key_names})'
         self.rows(f"CREATE TABLE rows_{number} ({rows}, {key}) WITHOUT ROWID")
-        self.rows(
-            f'CREATE TABLE tags_{number} ("#id" INTEGER PRIMARY KEY, "#tbname"{", " * bool(tags)}{named})'
-        )
+        self.rows(f'CREATE TABLE tags_{number} ("#id" INTEGER PRIMARY KEY, {named})')
         if not tags:
             self.add_subtable(table, name.name, [])
 
@@ -266,16 +252,17 @@ class Store:
         table, action, is_tag = self.found(name), word.upper(), what.upper() == "TAG"
         storage, known = ("tags", table.tags) if is_tag else ("rows", table.columns)
         column = changed if isinstance(changed, Column) else Column(changed, "BOOL", 1)
-        names = [old.name for old in known]
+        names = names_of(known)
         refuse_if(action != "ADD" and column.name not in names, 0x2602, f"Invalid column name: {column.name}")
         at = len(names) if action == "ADD" else names.index(column.name)
-        is_right = not table.is_subtable
+        is_first_or_last_tag = is_tag and len(known) == (action == "DROP")
+        is_wrong = table.is_subtable or is_first_or_last_tag
         if action == "MODIFY":
-            before = known[at]
-            is_right &= before.kind == column.kind in WIDENED and before.length < column.length
-        known[at : at + 1] = [] if action == "DROP" else [column]
-        if not is_right or (is_tag and (not known or known == [column] and action == "ADD")):
+            is_wider = known[at].kind == column.kind in WIDENED and known[at].length < column.length
+            is_wrong = is_wrong or not is_wider
+        if is_wrong:
             raise not_understood("a change that may not be")
+        known[at : at + 1] = [] if action == "DROP" else [column]
         check_definition(table.columns, table.tags)
         if action != "MODIFY":
             self.rows(f"ALTER TABLE {storage}_{table.id} {action} COLUMN {quoted(column.name)}")
@@ -303,15 +290,6 @@ class Store:
         rows += [(tag.name, tag.kind, tag.length, "TAG", *["disabled"] * 3) for tag in table.tags]
         return Result(system_fields(DESCRIBED), rows)
 
-    def show(self, what: str, database: str | None) -> Result:
-        """The names of all databases, or of the stables or tables of one."""
-        fields, where = system_fields(SYSTEM_TABLES[f"ins_{what}"])[:1], "'' = ?"
-        if what != "databases":
-            self.precision(database)
-            where = "db_name = ?"
-        text = f"SELECT {fields[0].name} FROM ins_{what} WHERE {where}"
-        return Result(fields, self.rows(text, database if what != "databases" else ""))
-
     # Rows
 
     def upsert(self, table: Table, name: str, tags: dict[Column, Any], rows: dict[Column, Any]) -> int:
@@ -324,16 +302,16 @@ class Store:
         refuse_if(owner != table.id, 0x2618, "Corresponding super table not in this db")
         if number is None:
             number = self.add_subtable(table, name, [tags.get(tag) for tag in table.tags])
-        if not rows or not (count := len(next(iter(rows.values())))):
+        if not rows:
             return 0
-        refuse_if(table.columns[0] not in rows, 0x0200, "Primary timestamp column should not be null")
         refuse_if(not rows.keys() >= {*table.key}, 0x0200, "Primary key column should not be none")
         keys = [rows[column] for column in table.key]
+        count = len(keys[0])
         refuse_if(any(None in values for values in keys), 0x267B, "Primary key column should not be null")
         oldest, newest = (time.time() - KEEP_SECONDS) * table.per_second, LAST_SECOND * table.per_second
         is_in_time = oldest <= min(keys[0]) <= max(keys[0]) <= newest
         refuse_if(not is_in_time, 0x060B, "Timestamp data out of range")
-        names = [quoted(name) for name in (*(column.name for column in rows), "#subtable")]
+        names = [quoted(name) for name in (*names_of(rows), "#subtable")]
         text = f"INTO rows_{table.id} ({', '.join(names)}) VALUES (?{', ?' * len(rows)})"
         if len(rows) == len(table.columns):
             text = f"INSERT OR REPLACE {text}"
@@ -370,6 +348,10 @@ def quoted(*names: str) -> str:
     return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
+def names_of(columns: Iterable[Column]) -> list[str]:
+    return [column.name for column in columns]
+
+
 def system_fields(lengths: dict[str, int]) -> list[Column]:
     return [Column(name, "INT" if size == 4 else "VARCHAR", size) for name, size in lengths.items()]
 
@@ -377,7 +359,7 @@ def system_fields(lengths: dict[str, int]) -> list[Column]:
 def check_definition(columns: list[Column], tags: list[Column]) -> None:
     """Raise TaosError where there can be no table with these columns and tags."""
     kinds, tag_kinds = ([column.kind for column in part] for part in (columns, tags))
-    names, keys = [column.name for column in [*columns, *tags]], [column.is_key for column in columns]
+    names, keys = names_of([*columns, *tags]), [column.is_key for column in columns]
     refuse_if(kinds[0] != "TIMESTAMP", 0x2641, "First column must be timestamp")
     refuse_if(len(set(names)) < len(names), 0x263C, "Duplicated column names")
     is_key_wrong = any(keys[:1] + keys[2:]) or (any(keys) and kinds[1] not in KEYS)
