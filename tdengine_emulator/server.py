@@ -38,15 +38,10 @@ logging.getLogger("tornado.general").setLevel(logging.ERROR)
 
 
 def make_app(store: Store) -> tornado.web.Application:
-    settings = {"store": store}
+    login = "/rest/login/([^/]+)/([^/]+)"
+    routes = [("/ws", Socket), ("/rest/sql(?:/([^/]+))?", Sql), (login, Login), ("/-/ping", Ping)]
     return tornado.web.Application(
-        [
-            ("/ws", Socket, settings),
-            ("/rest/sql", Sql, settings),
-            ("/rest/sql/([^/]+)", Sql, settings),
-            ("/rest/login/([^/]+)/([^/]+)", Login, settings),
-            ("/-/ping", Ping),
-        ],
+        [(path, handler, {"store": store}) for path, handler in routes],
         websocket_max_message_size=MAX_MESSAGE,
         log_function=lambda handler: None,
     )
@@ -332,11 +327,6 @@ def check_bound(columns: list[Column], bound: list[Values], rows: int, complaint
             values[:] = [converted(value, column, 0) for value in values]
 
 
-class Ping(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.clear_header("Content-Type")
-
-
 class Rest(tornado.web.RequestHandler):
     """Its errors are answers of their own form, some with a status."""
 
@@ -354,6 +344,11 @@ class Rest(tornado.web.RequestHandler):
 
     def fail(self, code: int, message: str) -> None:
         self.reply({"code": code, "desc": message, "timing": time.perf_counter_ns() - self.started})
+
+
+class Ping(Rest):
+    def get(self) -> None:
+        self.clear_header("Content-Type")
 
 
 class Login(Rest):

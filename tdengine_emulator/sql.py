@@ -131,10 +131,7 @@ class Parts(Transformer):
         kind = {"BINARY": "VARCHAR", "INTEGER": "INT"}.get(word.upper(), word.upper())
         kind += " UNSIGNED" if unsigned else ""
         size, scale = (int(number or 0) for number in numbers)
-        if kind == "DECIMAL" and size:
-            written = ",".join(filter(None, numbers))
-            complaint = f"Invalid column type DECIMAL({written}) , invalid precision or scale"
-            refuse_if(not scale <= size <= 38, 0x2602, complaint)
+        if kind == "DECIMAL" and scale <= size <= 38 and size:
             return nameless(kind if size > 18 else "DECIMAL64")._replace(precision=size, scale=scale)
         if kind not in TYPES or "DECIMAL" in kind or not (TYPES[kind].size or size):
             raise UnexpectedToken(word, ())
@@ -146,9 +143,7 @@ class Parts(Transformer):
 
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
-PARSER = Lark(
-    GRAMMAR, parser="lalr", lexer="basic", transformer=Parts(), propagate_positions=True, cache=str(TABLES)
-)
+PARSER = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=Parts(), cache=str(TABLES))
 
 
 @v_args(inline=True)
@@ -267,14 +262,15 @@ class Statement(Interpreter):
         refuse_if(bool(distinct) and has_json, 0x072E, "Json not support in group/partition by")
 
         written = [f"{term.text} AS {quoted(name)}" for name, term in chosen]
-        # One more tells whether there was a row: of none TDengine gives nothing but a COUNT. As the newest
-        # time it makes SQLite take from that row the columns that stand by themselves.
-        proof = "COUNT(*)" if aggregates and "count" not in aggregates else "1"
-        if picks:
-            proof = self.pick(
-                "first" if picks == {"first"} else "last", self.of_column(table.columns[0])
-            ).text
-        text = f"SELECT {distinct or ''} {', '.join([*written, proof])}"
+        if aggregates:
+            # One more tells whether there was a row: of none TDengine gives nothing but a COUNT. If it is the
+            # newest time, SQLite takes from that row the columns that stand by themselves.
+            proof = "1" if "count" in aggregates else "COUNT(*)"
+            if picks:
+                end = "first" if picks == {"first"} else "last"
+                proof = self.pick(end, self.of_column(table.columns[0])).text
+            written.append(proof)
+        text = f"SELECT {distinct or ''} {', '.join(written)}"
         if table:
             used = {name for part in (items, where, groups, order) for name in columns_in(part)}
             only_tags = distinct and used <= {"tbname", *(tag.name for tag in table.tags)}
@@ -282,7 +278,9 @@ class Statement(Interpreter):
         text = f"{text} {self.text_of([where, groups])}"
         self.aliases = {name for name, _ in chosen}
         text = f"{text} {self.text_of([order, limit])}"
-        rows = (row[:-1] for row in self.store.rows(text) if row[-1])
+        rows = self.store.rows(text)
+        if aggregates:
+            rows = (row[:-1] for row in rows if row[-1])
         return Result(fields, rows, precision=table.precision if table else 0)
 
     def groups(self, _word: Token, *keys: Tree) -> Term:
@@ -293,12 +291,13 @@ class Statement(Interpreter):
         if isinstance(what, Token):
             tags = self.table.tags if self.table.subtable is None else []
             return [(column.name, self.of_column(column)) for column in [*self.table.columns, *tags]]
-        if what.data == "call" and what.children[0].lower() in PICKS and what.children[1] == "*":
+        if what.data == "call" and what.children[0].lower() in PICKS and what.children[2] == "*":
             name = what.children[0].lower()
             terms = map(self.of_column, self.table.columns)
             return [(f"{name}({term.column.name})", self.pick(name, term)) for term in terms]
         term = self.visit(what)
-        written = self.text[what.meta.start_pos : what.meta.end_pos].lower()
+        tokens = list(what.scan_values(lambda part: isinstance(part, Token)))
+        written = self.text[tokens[0].start_pos : tokens[-1].end_pos].lower()
         return [(name or term.column.name or written, term)]
 
     # Expressions
@@ -325,7 +324,7 @@ class Statement(Interpreter):
             return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
         return Term(f"(1.0 * {first.text} {mark} {second.text})", DOUBLE)
 
-    def negative(self, tree: Tree) -> Term:
+    def negative(self, _minus: Token, tree: Tree) -> Term:
         term = self.visit(tree)
         is_number = isinstance(term.value, int | Decimal)
         return literal(-term.value) if is_number else Term(f"(-1.0 * {term.text})", DOUBLE)
@@ -343,7 +342,7 @@ class Statement(Interpreter):
     def parameter(self, _mark: Token) -> Term:
         return literal(self.parameters.pop(0)) if self.parameters else Term("?")
 
-    def now(self) -> Term:
+    def now(self, *_: Token) -> Term:
         return Term(str(self.nanoseconds * self.per_second // 1_000_000_000), TIMESTAMP)
 
     @property
@@ -361,7 +360,7 @@ class Statement(Interpreter):
     def of_column(self, column: Column) -> Term:
         return Term(f"o.{quoted(column.name)}", column)
 
-    def cast(self, tree: Tree, column: Column) -> Term:
+    def cast(self, _cast: Token, _open: Token, tree: Tree, _as: Token, column: Column, _close: Token) -> Term:
         term = self.visit(tree)
         refuse_if(term.column.kind in BYTES, 0x2802, "Invalid parameter data type : cast")
         is_float = column.kind in ("FLOAT", "DOUBLE")
@@ -369,7 +368,7 @@ class Statement(Interpreter):
             raise not_understood(f"CAST from {term.column.kind} to {column.kind}")
         return Term(f"CAST({term.text} AS {'REAL' if is_float else 'INTEGER'})", column)
 
-    def call(self, word: Token, argument: Tree | Token | None) -> Term:
+    def call(self, word: Token, _open: Token, argument: Tree | Token | None, _close: Token) -> Term:
         name = word.lower()
         if name in ("server_version", "database") and argument is None:
             return literal(VERSION if name == "server_version" else self.database)

@@ -35,9 +35,6 @@ def refuse_if(is_wrong: bool, code: int, message: str) -> None:
         raise TaosError(code, message)
 
 
-# Types
-
-
 class Type(NamedTuple):
     """A data type's number, struct code ("" where each value has a size of its own) and size in bytes (0: a
     column says it), a text's encoding, and what DESCRIBE says of it.
@@ -103,9 +100,6 @@ class Column(NamedTuple):
         return of_kind.get(self.kind) or (self.length if self.type.code else self.length + 2)
 
 
-# Values
-
-
 def converted(value: Any, column: Column, per_second: int) -> Any:
     """A value that came as text, number or boolean, as its column holds it; raises TaosError."""
     if value is None:
@@ -137,12 +131,11 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
 
 
 def as_decimal(value: Any, column: Column) -> str:
-    """The number with the column's digits behind the point, rounded; text that is no number is 0."""
+    """The number with the column's digits behind the point, rounded."""
     try:
-        number = Decimal(str(value))
-        rounded = number.quantize(Decimal(1).scaleb(-column.scale), ROUND_HALF_UP, DIGITS)
+        rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-column.scale), ROUND_HALF_UP, DIGITS)
     except InvalidOperation:
-        rounded = Decimal(0).scaleb(-column.scale) if isinstance(value, str) else Decimal("Infinity")
+        raise ValueError(value) from None
     is_over = len(rounded.as_tuple().digits) > column.precision or not rounded.is_finite()
     refuse_if(is_over, 0x013D, "Decimal value overflow")
     return format(rounded, "f")
