@@ -207,11 +207,14 @@ class Prepared:
         self.is_insert = self.text.lstrip()[:6].lower() == "insert"
         if self.is_insert:
             self.tree = sql.parsed(self.text)
+            refuse_if(len(self.tree.children) != 1, 0x0216, "Syntax error in SQL")
         return {"is_insert": self.is_insert}
 
     def insert(self, name: str = "") -> sql.Insert:
         """What the INSERT means for the table, whose columns it does not know if they are new."""
-        insert = sql.prepared_insert(self.socket.store, self.tree, self.database, name)
+        statement = sql.Statement(self.socket.store, self.text, self.database)
+        statement.subtable = name
+        insert = statement.visit(self.tree.children[0])
         tag_columns = insert.tag_columns[: len(insert.tags)]
         return insert._replace(tag_columns=tag_columns, columns=insert.columns[: len(insert.rows[0])])
 

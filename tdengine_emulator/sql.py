@@ -151,8 +151,7 @@ class Statement(Interpreter):
     """One statement. Its methods are named for the grammar's rules; SQLite writes the others as TDengine."""
 
     def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
-        self.store, self.text, self.database = store, text, database
-        self.parameters = list(parameters)
+        self.store, self.text, self.database, self.parameters = store, text, database, list(parameters)
         self.nanoseconds = time.time_ns()
         self.subtable: str | None = None  # the table of a prepared INSERT
         self.table: Table | None = None  # what is read or written
@@ -272,7 +271,7 @@ class Statement(Interpreter):
             written.append(proof)
         text = f"SELECT {distinct or ''} {', '.join(written)}"
         if table:
-            used = {name for part in (items, where, groups, order) for name in columns_in(part)}
+            used = columns_in(items, where, groups, order)
             only_tags = distinct and used <= {"tbname", *(tag.name for tag in table.tags)}
             text += f" FROM {table.source_of_tags if only_tags else table.source} AS o"
         text = f"{text} {self.text_of([where, groups])}"
@@ -333,7 +332,8 @@ class Statement(Interpreter):
         if token.type == "NUMBER":
             return literal(int(token) if token.isdigit() else Decimal(token))
         if token.type == "STRING":
-            return literal(ESCAPED.sub(unescaped, token[1:-1]))
+            unescaped = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]) or found[0][0], token[1:-1])
+            return literal(unescaped)
         if token.type == "DURATION":
             nanoseconds = int(token[:-1]) * NANOSECONDS[token[-1].lower()]
             return Term(str(nanoseconds * self.per_second // 1_000_000_000), BIGINT)
@@ -392,10 +392,6 @@ class Statement(Interpreter):
         return Term(text, term.column._replace(name=""))
 
 
-def unescaped(found: re.Match[str]) -> str:
-    return ESCAPES.get(found[1], found[1]) if found[1] else found[0][0]
-
-
 def aggregate(name: str, term: Term) -> Term:
     text, column = f"{name.upper()}({comparable(term)})", term.column._replace(name="")
     is_number = bool(column.type.code or column.precision)
@@ -431,12 +427,11 @@ def literal(value: Any) -> Term:
     return Term("'" + value.replace("'", "''") + "'", nameless("VARCHAR", len(value.encode())), value)
 
 
-def columns_in(tree: Tree | None) -> set[str]:
+def columns_in(*trees: Tree | None) -> set[str]:
     """The names of all columns there; "*" where that stands for them."""
-    if tree is None:
-        return set()
-    star = {"*" for item in tree.find_data("item") if item.children[0] == "*"}
-    return star | {column.children[-1] for column in tree.find_data("column")}
+    parts = [part for tree in trees if tree for part in tree.iter_subtrees()]
+    stars = {"*" for part in parts if part.data == "item" and part.children[0] == "*"}
+    return stars | {part.children[-1] for part in parts if part.data == "column"}
 
 
 def has_bare_column(tree: Tree) -> bool:
@@ -451,10 +446,3 @@ def named(columns: list[Column], names: list[str] | None) -> list[Column]:
     for name in names or ():
         refuse_if(name not in by_name, 0x2602, f"Invalid column name: {name}")
     return columns if names is None else [by_name[name] for name in names]
-
-
-def prepared_insert(store: Store, tree: Tree, database: str | None, subtable: str) -> Insert:
-    """An INSERT into one table, with parameters among its values; the table too may be one, `subtable`."""
-    statement = Statement(store, "", database)
-    statement.subtable = subtable
-    return statement.visit(tree.children[0])

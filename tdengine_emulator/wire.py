@@ -226,7 +226,7 @@ def encode_column(column: Column, values: Sequence[Any]) -> tuple[bytes, bytes]:
             if value is None:
                 offsets.append(-1)
                 continue
-            raw = value if isinstance(value, bytes) else str(value).encode(type_.encoding)
+            raw = value if isinstance(value, bytes) else str(value).encode(type_.encoding or "utf-8")
             offsets.append(position)
             data.append(struct.pack(f"<{length_code(column.kind)}", len(raw)) + raw)
             position += len(data[-1])
