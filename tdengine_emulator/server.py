@@ -249,8 +249,9 @@ class Prepared:
 
     def do_bind(self, frame: bytes) -> dict[str, Any]:
         """Rows for the table, with the tags, that were set before."""
-        known = zip(self.insert(self.table).tag_columns, self.tags, strict=False)
-        tags = [(tag.kind, [converted(value, tag, 1000)]) for tag, value in known]
+        insert = self.insert(self.table)
+        known, per_second = zip(insert.tag_columns, self.tags, strict=False), insert.table.per_second
+        tags = [(tag.kind, [converted(value, tag, per_second)]) for tag, value in known]
         return self.bind([BoundTable(self.table, tags, wire.decode_block(frame[wire.HEAD :]))])
 
     def do_stmt2_bind(self, frame: bytes) -> dict[str, Any]:

@@ -182,6 +182,8 @@ class Store:
     def found(self, name: TableName) -> Table:
         if table := self.table(name):
             return table
+        if name.database == "information_schema":
+            raise not_understood(f"no table {name.name} in information_schema")
         raise TaosError(*MISSING)
 
     def is_free(self, name: TableName, quietly: bool | None) -> bool:
@@ -255,7 +257,7 @@ class Store:
         names = names_of(known)
         refuse_if(action != "ADD" and column.name not in names, 0x2602, f"Invalid column name: {column.name}")
         at = len(names) if action == "ADD" else names.index(column.name)
-        is_first_or_last_tag = is_tag and len(known) == (action == "DROP")
+        is_first_or_last_tag = is_tag and len(known) == (1 if action == "DROP" else 0)
         is_wrong = table.is_subtable or is_first_or_last_tag
         if action == "MODIFY":
             is_wider = known[at].kind == column.kind in WIDENED and known[at].length < column.length
