@@ -193,7 +193,8 @@ def test_a_subtables_name_that_is_taken_is_told_at_the_start(
         rf"producer: {database}\.d_bind_\d belongs to {database}\.meters: choose another TAOS_DATABASE", said
     )
     assert last.startswith("wrote 0 rows")
-    assert [name for (name,) in rows_of(tdengine, f"SHOW {database}.STABLES")] == ["meters"]
+    stables = f"SELECT stable_name FROM information_schema.ins_stables WHERE db_name = '{database}'"
+    assert rows_of(tdengine, stables) == [("meters",)]
 
 
 def test_a_plain_table_of_a_subtables_name_is_told_at_the_start(tdengine: TDengine, database: str) -> None:
