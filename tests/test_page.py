@@ -114,6 +114,14 @@ class Page:
         """The element that has the keyboard's focus, in words that tell it from others."""
         return self.tab.evaluate(FOCUS)
 
+    def toggle_settings(self, viewer: int, is_open: bool) -> None:
+        where = self.tab.locator("perspective-viewer").nth(viewer)
+        where.evaluate("(viewer, isOpen) => viewer.toggleConfig(isOpen)", is_open)
+
+    def boxes(self) -> list[dict[str, float]]:
+        """Where the viewers are, in their order on the page."""
+        return [viewer.bounding_box() for viewer in self.tab.locator("perspective-viewer").all()]
+
     def arrange(self, viewer: int, changes: dict[str, Any]) -> None:
         """Change a viewer's configuration, as its user would."""
         where = self.tab.locator("perspective-viewer").nth(viewer)
@@ -147,6 +155,13 @@ FOCUS = """() => {
   while (element.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
   const { left, top } = element.getBoundingClientRect();
   return `${element.tagName} ${element.className} at ${left}, ${top}`;
+}"""
+
+CUT_OFF = """(element) => {
+  const text = document.createRange();
+  text.selectNodeContents(element);
+  const inside = (box, frame) => box.right <= frame.right + 1 && box.bottom <= frame.bottom + 1;
+  return !inside(text.getBoundingClientRect(), element.getBoundingClientRect());
 }"""
 
 COLOURED = """async (source) => {
@@ -285,11 +300,30 @@ class TestDashboard:
         size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
         assert dashboard.tab.evaluate(size) == [1280, 720]
 
+        for width, height in [(390, 844), (844, 390)]:
+            dashboard.tab.set_viewport_size({"width": width, "height": height})
+            boxes = dashboard.boxes()
+            assert dashboard.tab.evaluate(size)[0] == width
+            assert all(box["width"] > width - 10 and 250 < box["height"] < height for box in boxes)
+            assert all(
+                above["y"] + above["height"] <= below["y"] for above, below in itertools.pairwise(boxes)
+            )
+
+    def test_open_settings_leave_room_for_the_data_on_a_phone(self, dashboard: Page) -> None:
         dashboard.tab.set_viewport_size({"width": 390, "height": 844})
-        boxes = [box.bounding_box() for box in dashboard.tab.locator("perspective-viewer").all()]
-        assert dashboard.tab.evaluate(size)[0] == 390
-        assert all(box["width"] > 380 and box["height"] > 250 for box in boxes)
-        assert all(above["y"] + above["height"] <= below["y"] for above, below in itertools.pairwise(boxes))
+        dashboard.toggle_settings(0, True)
+        first, second, *_ = dashboard.boxes()
+        assert 844 > first["height"] > 700 > second["height"]
+        dashboard.toggle_settings(0, False)
+        assert dashboard.boxes()[0]["height"] == second["height"]
+
+    def test_nothing_promises_that_data_can_be_edited(self, dashboard: Page) -> None:
+        dashboard.toggle_settings(0, True)
+        button = dashboard.tab.locator("#psp-column-edit-buttons th.psp-menu-enabled span").first
+        wait_for(
+            lambda: button.evaluate("it => getComputedStyle(it, '::before').content") == '"Style"', "Style"
+        )
+        dashboard.toggle_settings(0, False)
 
     def test_titles_say_what_is_shown_in_which_units(self, dashboard: Page) -> None:
         shown = dashboard.tab.locator("perspective-viewer-tab .psp-tab-title").all_text_contents()
@@ -324,16 +358,37 @@ class TestDashboard:
         outline = "element => getComputedStyle(element, '::after').borderTopWidth"
         assert dashboard.tab.locator("section").first.evaluate(outline) == "2px"
 
-        keyboard.press("Enter")
-        wait_for(lambda: dashboard.saved(0)["settings"], "settings that Enter opens")
+        def open_settings() -> None:
+            keyboard.press("Enter")
+            wait_for(lambda: dashboard.saved(0)["settings"], "settings that Enter opens")
+            wait_for(lambda: "SELECT" in dashboard.focus(), "the focus, in the settings")
+
+        def close_settings() -> None:
+            keyboard.press("Escape")
+            wait_for(lambda: not dashboard.saved(0)["settings"], "settings that Escape closes")
+            wait_for(lambda: "psp-tab-settings" in dashboard.focus(), "the focus, back on the button")
+
+        open_settings()
+        close_settings()
+
+        open_settings()
         focused = set()
         for _ in range(6):
             keyboard.press("Tab")
             focused.add(dashboard.focus())
         assert len(focused) > 2, "Tab does not get on within the settings"
-        keyboard.press("Escape")
-        wait_for(lambda: not dashboard.saved(0)["settings"], "settings that Escape closes")
-        wait_for(lambda: "psp-tab-settings" in dashboard.focus(), "the focus, back on the button")
+        close_settings()
+
+        open_settings()
+        dashboard.tab.locator("#split_by input").first.click()
+        keyboard.type("loc")  # which has suggestions shown
+        close_settings()
+
+        for label in ["#plugin_tabbar_tab", "#query_tabbar_tab"]:
+            open_settings()
+            dashboard.tab.locator(label).click()
+            assert dashboard.focus().startswith("BODY"), "a label takes no focus"
+            close_settings()
 
 
 @pytest.fixture
@@ -393,6 +448,23 @@ def test_another_table_is_shown_by_what_its_columns_are(machines: Machines, page
             title = f"Mean {name} by hall, last 2 min"
             wait_for(lambda at=number, title=title: page.saved(at)["title"] == title, title)
         assert page.saved(2)["plugin"] == "Y Bar"
+
+        for machine in range(1, 6):
+            machines.connection.execute(f"DELETE FROM m{machine}")
+        machines.connection.execute(f"DELETE FROM m0 WHERE at <> {machines.start}")
+        wait_for(lambda: page.text("#rows") == "1 row", "the one row that is left")
+        wait_for(lambda: page.saved(1)["plugin"] == "Y Scatter", "a chart that can show a single moment")
+        wait_for(lambda: page.coloured(page.plot(1)) > 0, "its point")
+        assert page.saved(1)["title"] == "Mean temperature by hall"
+        assert page.saved(2)["plugin"] == "Y Bar"
+
+        machines.connection.execute(f"INSERT INTO m0 VALUES ({machines.start + 1}, true, '', 60, 2.5, 1400)")
+        wait_for(lambda: page.saved(1)["plugin"] == "Y Line", "lines again")
+        configured = ["plugin_config", "group_by", "split_by", "columns", "aggregates"]
+        assert {name: page.saved(1)[name] for name in configured} == {
+            **{name: charts[0][name] for name in configured},
+            "group_by": ["at, steps of 1 ms"],
+        }
         assert page.errors == []
 
 
@@ -415,7 +487,7 @@ def test_a_downloaded_layout_is_what_the_next_server_shows(
     with server({**machines.settings, "PERSPECTIVE_LAYOUT": str(file)}, port):
         page.open(port)
         assert page.all_saved() == arranged[:2]
-        left, right = (box.bounding_box() for box in page.tab.locator("perspective-viewer").all())
+        left, right = page.boxes()
         assert left["height"] == right["height"] > 600
         assert left["x"] + left["width"] <= right["x"]
 
@@ -496,6 +568,23 @@ def test_a_page_without_a_server_says_so_and_comes_alive_with_it(meters: dict[st
             assert page.plugins() == ["Datagrid", *CHARTS]
 
 
+def test_a_token_is_asked_for_and_a_wrong_one_refused(meters: dict[str, str], page: Page) -> None:
+    port = free_port()
+    with server({**meters, "PERSPECTIVE_TOKEN": "look-but-only-look"}, port):
+        page.tab.goto(f"http://localhost:{port}/")
+        page.wait_for_state("locked")
+        assert page.text("#notice p") == f"http://localhost:{port}/ asks for a token"
+
+        refused = f"http://localhost:{port}/ does not take this token"
+        page.tab.fill("input[name=token]", "some other token")
+        page.tab.keyboard.press("Enter")
+        wait_for(lambda: page.text("#notice p") == refused, "the refusal")
+
+        page.tab.fill("input[name=token]", "look-but-only-look")
+        page.tab.keyboard.press("Enter")
+        page.wait_for_state("live")
+
+
 def test_a_stalled_server_is_told_and_survived(meters: dict[str, str], page: Page) -> None:
     port = free_port()
     with server(meters, port) as process:
@@ -520,6 +609,7 @@ def test_the_page_is_stale_while_tdengine_is_away(page: Page) -> None:
         process.kill()
         page.wait_for_state("stale")
         assert "stale since" in page.text("#state")
+        assert not page.tab.locator("#state").evaluate(CUT_OFF), "the reason has to be in sight"
         before = max(wait_for(page.timestamps, "the last data, still on display"))
 
         with emulator(tdengine.port):
@@ -543,8 +633,13 @@ def test_without_a_producer_the_newest_row_ages(tdengine: TDengine, database: st
 
 
 def test_bad_addresses_get_a_clear_line(page: Page) -> None:
-    page.tab.goto((ROOT / "prsp-viewer.html").as_uri())
-    assert "over http" in page.text("#notice p")
+    file = (ROOT / "prsp-viewer.html").as_uri()
+    for address, server_address in [
+        (file, "http://localhost:8080/"),
+        (f"{file}?server=here:90", "http://here:90/"),
+    ]:
+        page.tab.goto(address)
+        assert page.text("#notice p") == f"open this page over http, such as {server_address}"
     with file_server() as address:
         page.tab.goto(f"{address}?server=localhost:http")
         assert "host:port" in page.text("#notice p")
