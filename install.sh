@@ -1,15 +1,22 @@
 #!/bin/sh
 # Makes venv/ and installs the pinned packages into it; does nothing where just these are in already.
 #
-#   sh install.sh [REQUIREMENTS]    a file of this folder, requirements.txt unless given
-#
-# PYTHON names the interpreter to make venv/ with; otherwise the first one on the PATH that is new enough is taken.
+# `sh install.sh --help` says how. A venv/ that works is never made anew, also where PYTHON names another version.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
 
 fail() {
     echo "install.sh: $1" >&2
     exit 1
+}
+
+usage() {
+    cat <<END
+usage: sh install.sh [REQUIREMENTS]
+
+Makes venv/ and installs into it the packages of REQUIREMENTS, a file of this folder (requirements.txt).
+PYTHON names the interpreter to make venv/ with; otherwise the first one on the PATH that is 3.11 or newer is taken.
+END
 }
 
 new_enough() {
@@ -38,6 +45,13 @@ make_venv() {
     "$python" -m venv venv || fail "could not make venv/"
 }
 
+case ${1:-} in
+    -h | --help) usage && exit ;;
+    -*)
+        echo "install.sh: no such option: $1 (sh install.sh --help says how)" >&2
+        exit 2
+        ;;
+esac
 requirements=${1:-requirements.txt}
 [ -f "$requirements" ] || fail "there is no $requirements"
 # What was installed: a copy, written only after all of it is in. Other requirements build on requirements.txt.
@@ -46,10 +60,13 @@ stamp=venv/$(echo "$requirements" | tr / -).installed
 # A venv whose Python is gone or was replaced by another version cannot import its own pip.
 if ! { new_enough venv/bin/python && venv/bin/python -c 'import pip' 2>/dev/null; }; then
     make_venv
+elif [ -n "${PYTHON:-}" ] && [ "$("$PYTHON" --version 2>&1)" != "$(venv/bin/python --version)" ]; then
+    echo "install.sh: PYTHON=$PYTHON is not used, as venv/ has $(venv/bin/python --version); remove venv/ to change it" >&2
 fi
 if ! cat requirements.txt "$requirements" | cmp -s - "$stamp"; then
     echo "Installing the packages of $requirements into venv/"
     venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check -r "$requirements" ||
         fail "could not install the packages; see above, and run it again"
     cat requirements.txt "$requirements" >"$stamp"
+    [ $# -gt 0 ] || echo "Done; now: sh run.sh" # other scripts name what they need, and go on by themselves
 fi

@@ -3,7 +3,8 @@
 # producer and the server. `sh run.sh --help` says how.
 #
 # Ctrl-C, TERM or a closed terminal stop all of it, with exit status 0. A part that dies is started again; one that dies
-# three times in ten seconds ends the run with status 1. A wrong option is status 2.
+# three times in ten seconds ends the run with status 1, as does a dashboard's port that is taken at the start. A wrong
+# option is status 2.
 set -eu
 case ${PERSPECTIVE_LAYOUT:-} in
     '' | /*) ;;
@@ -45,7 +46,7 @@ say() {
 
 # Whether something accepts connections at host $1, port $2.
 answers() {
-    venv/bin/python -c 'import socket, sys; socket.create_connection(sys.argv[1:], 1)' "$1" "$2" 2>/dev/null
+    venv/bin/python -S -c 'import socket, sys; socket.create_connection(sys.argv[1:], 1)' "$1" "$2" 2>/dev/null
 }
 
 # Passes a part's output on, and keeps it in file $1 for the case that the part dies. Whole lines, so that those of
@@ -68,6 +69,15 @@ start() {
     [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$TAOS_PORT" --data "$EMULATOR_DATA"
     venv/bin/python -S -c "$LEAD_A_GROUP" "$@" </dev/null >"$state/$part.pipe" 2>&1 &
     echo $! >"$state/$part.pid"
+}
+
+# Waits until the emulator answers, or does not run any more; no longer than 10 seconds, nor than until a signal comes.
+wait_for_emulator() {
+    tries=0
+    until answers 127.0.0.1 "$TAOS_PORT" || ! runs $EMULATOR || [ -n "$stopping" ] || [ $tries -ge 120 ]; do
+        sleep 0.05 || :
+        tries=$((tries + 1))
+    done
 }
 
 # Whether part $1 runs; sets pid.
@@ -172,7 +182,11 @@ static_page=http://localhost:8081/prsp-viewer.html
 stopping=
 trap 'stopping=yes' INT TERM HUP PIPE
 
-sh install.sh
+sh install.sh requirements.txt
+if answers "$host" "$PERSPECTIVE_PORT"; then
+    say "something answers at $dashboard already, perhaps another dashboard: set PERSPECTIVE_PORT to a free port" >&2
+    exit 1
+fi
 
 emulator=
 parts=
@@ -181,16 +195,21 @@ state=$(mktemp -d)
 trap finish EXIT
 
 case $TAOS_HOST in
-    localhost | 127.0.0.1 | ::1) answers "$TAOS_HOST" "$TAOS_PORT" || emulator=$EMULATOR ;;
+    localhost | 127.0.0.1 | ::1)
+        if answers "$TAOS_HOST" "$TAOS_PORT"; then
+            say "a TDengine or emulator answers on $TAOS_HOST:$TAOS_PORT: using it"
+        else
+            say "no TDengine on $TAOS_HOST:$TAOS_PORT: starting the emulator there (a stand-in, not TDengine)"
+            emulator=$EMULATOR
+            start $EMULATOR
+            # The emulator listens on 127.0.0.1 alone.
+            [ "$TAOS_HOST" != ::1 ] || TAOS_HOST=127.0.0.1
+            wait_for_emulator # the others could only complain that it is not there yet
+        fi
+        ;;
+    *) say "TDengine is to be on $TAOS_HOST:$TAOS_PORT" ;;
 esac
-if [ -n "$emulator" ]; then
-    say "no TDengine on $TAOS_HOST:$TAOS_PORT: starting the emulator there (a stand-in, not TDengine)"
-    start $EMULATOR
-    # The emulator listens on 127.0.0.1 alone.
-    [ "$TAOS_HOST" != ::1 ] || TAOS_HOST=127.0.0.1
-else
-    say "using the TDengine on $TAOS_HOST:$TAOS_PORT"
-fi
+[ -z "$stopping" ] || exit 0
 table=${TAOS_DATABASE:-power}.${TAOS_TABLENAME:-meters}
 if [ -z "$wanted" ] && [ "$table" = power.meters ]; then
     wanted="$SERVER $PRODUCER"

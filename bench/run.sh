@@ -8,7 +8,7 @@ from=$(pwd)
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 root=$(pwd)
 
-sh install.sh
+sh install.sh requirements.txt
 sh install.sh tests/requirements.txt
 cd -- "$from" # where --json's FILE is meant to be
 exec "$root/venv/bin/python" "$root/bench/measure.py" "$@"

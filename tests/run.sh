@@ -4,7 +4,7 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
-sh install.sh
+sh install.sh requirements.txt
 sh install.sh tests/requirements.txt
 
 if ! command -v chromium >/dev/null; then

@@ -36,7 +36,9 @@ EMULATOR, PRODUCER, SERVER = "tdengine_emulator", "producer.py", "perspective_se
 SETTINGS = ("TAOS_", "PERSPECTIVE_", "DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "PYTHON")
 
 STUB = """
-import os, subprocess, sys, time
+import os, socket, subprocess, sys, time
+if "--port" in sys.argv:
+    listening = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
 name = os.path.basename(os.path.dirname(__file__) if __file__.endswith("__main__.py") else __file__)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
 print(name, "runs:", os.getpid(), child.pid, *sys.argv[1:])
@@ -115,8 +117,12 @@ class Run(Process):
 
 
 def start(folder: Path, *options: str, **settings: str) -> Run:
-    """Start the folder's run.sh, on a port where no TDengine answers unless the settings say otherwise."""
-    return Run(folder, *options, **{"TAOS_PORT": str(free_port()), **settings})
+    """Start the folder's run.sh, on ports where nothing answers unless the settings say otherwise."""
+    return Run(folder, *options, **{**free_ports(), **settings})
+
+
+def free_ports() -> dict[str, str]:
+    return {"TAOS_PORT": str(free_port()), "PERSPECTIVE_PORT": str(free_port())}
 
 
 def part_pid(run: Run, part: str, number: int = 1) -> int:
@@ -138,7 +144,7 @@ class Terminal:
         self._popen = subprocess.Popen(
             [SHELL, "run.sh"],
             cwd=folder,
-            env={**os.environ, "TAOS_PORT": str(free_port()), "TMPDIR": str(folder), **settings},
+            env={**os.environ, **free_ports(), "TMPDIR": str(folder), **settings},
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
@@ -204,7 +210,7 @@ def test_where_no_tdengine_answers_the_emulator_is_started_and_named_a_stand_in(
 
 def test_a_tdengine_that_answers_is_used(stubs: Path, listener: int) -> None:
     with start(stubs, TAOS_PORT=str(listener)) as run:
-        run.wait_for_line(f"using the TDengine on localhost:{listener}")
+        run.wait_for_line(f"a TDengine or emulator answers on localhost:{listener}: using it")
         part_pid(run, SERVER)
         part_pid(run, PRODUCER)
         assert EMULATOR not in run.output
@@ -212,7 +218,7 @@ def test_a_tdengine_that_answers_is_used(stubs: Path, listener: int) -> None:
 
 def test_no_emulator_is_started_for_a_tdengine_elsewhere(stubs: Path) -> None:
     with start(stubs, TAOS_HOST="tdengine.invalid") as run:
-        run.wait_for_line("using the TDengine on tdengine.invalid:")
+        run.wait_for_line("TDengine is to be on tdengine.invalid:")
         part_pid(run, SERVER)
         part_pid(run, PRODUCER)
         assert EMULATOR not in run.output
@@ -253,8 +259,9 @@ def test_a_layout_is_found_from_where_run_sh_was_called(stubs: Path) -> None:
         assert "/tmp/mine.json" in run.wait_for_line(f"{SERVER} settings:")
 
 
+@pytest.mark.skipif(answers(8080), reason="something has the dashboard's usual port")
 def test_the_two_addresses_are_printed(stubs: Path) -> None:
-    with start(stubs) as run:
+    with start(stubs, PERSPECTIVE_PORT="8080") as run:
         run.wait_for_line("http://localhost:8080/")
         line = run.wait_for_line("python -m http.server 8081")
         assert line.endswith("http://localhost:8081/prsp-viewer.html")
@@ -272,6 +279,55 @@ def test_settings_reach_the_parts(stubs: Path) -> None:
             line = run.wait_for_line(f"{part} settings:")
             assert "TAOS_DATABASE=other" in line
             assert "TAOS_PASSWORD=a b" in line
+
+
+def test_where_the_dashboards_port_is_taken_nothing_is_started(stubs: Path, listener: int) -> None:
+    with start(stubs, PERSPECTIVE_PORT=str(listener)) as run:
+        assert run.wait() == 1
+    assert run.lines == [
+        f"run.sh: something answers at http://localhost:{listener}/ already, perhaps another dashboard: "
+        "set PERSPECTIVE_PORT to a free port"
+    ]
+    assert not list(stubs.glob("tmp.*"))
+
+
+LATE = """
+import socket, sys, time
+time.sleep(0.5)
+print("listens", flush=True)
+listening = socket.create_server(("127.0.0.1", int(sys.argv[-3])))
+time.sleep(3600)
+"""
+
+
+def test_the_others_start_once_the_emulator_answers(stubs: Path) -> None:
+    (stubs / EMULATOR / "__main__.py").write_text(LATE)
+    with start(stubs) as run:
+        part_pid(run, PRODUCER)
+        part_pid(run, SERVER)
+        starts = [number for number, line in enumerate(run.lines) if " runs: " in line]
+        assert run.lines.index("listens") < min(starts)
+
+
+def test_an_emulator_that_dies_at_the_start_is_not_waited_for(stubs: Path) -> None:
+    (stubs / EMULATOR / "__main__.py").write_text("import sys; sys.exit('no room for the data')")
+    with start(stubs) as run:
+        assert run.wait() == 1
+        assert run.lines[-1] == "no room for the data"
+        assert not run.left_over()
+
+
+def test_a_signal_ends_the_wait_for_the_emulator(stubs: Path) -> None:
+    (stubs / EMULATOR / "__main__.py").write_text(
+        "import time; print('asleep', flush=True); time.sleep(3600)"
+    )
+    with start(stubs) as run:
+        run.wait_for_line("asleep")
+        signalled = time.monotonic()
+        run.signal(signal.SIGTERM)
+        assert run.wait() == 0
+        assert time.monotonic() - signalled < 8, "less than it waits for an emulator"
+        assert not run.left_over()
 
 
 def test_an_unknown_option_is_one_line_and_status_2(stubs: Path) -> None:
@@ -465,9 +521,13 @@ def test_on_a_desktop_the_page_opens_once_the_server_is_up(stubs: Path, browser:
         terminal.wait()
 
 
-def test_without_a_terminal_no_browser_opens(stubs: Path, browser: Path, listener: int) -> None:
+def test_without_a_terminal_no_browser_opens(stubs: Path, browser: Path) -> None:
+    port = free_port()
+    listening = f"import socket; server = socket.create_server(('127.0.0.1', {port}))\n"
+    (stubs / SERVER).write_text(listening + STUB)
     path = f"{browser}:{os.environ['PATH']}"
-    with start(stubs, DISPLAY=":0", PATH=path, PERSPECTIVE_PORT=str(listener)) as run:
+    with start(stubs, DISPLAY=":0", PATH=path, PERSPECTIVE_PORT=str(port)) as run:
+        part_pid(run, SERVER)
         os.kill(part_pid(run, PRODUCER), signal.SIGKILL)
         part_pid(
             run, PRODUCER, number=2
@@ -482,7 +542,7 @@ STUB_PYTHON = """#!/bin/sh
 case "$*" in
     *ensurepip*) exit "${NO_VENV_MODULE:-0}" ;;
     *version_info*) exit "${TOO_OLD:-0}" ;;
-    --version) echo "Python 3.stub" ;;
+    --version) echo "Python 3.${VERSION:-stub}" ;;
     "-m venv venv") echo "venv" >>"$NOTES" && mkdir -p venv/bin && cp "$0" venv/bin/python ;;
     "-m pip install"*) echo "pip ${*##* }" >>"$NOTES" && exit "${PIP_STATUS:-0}" ;;
 esac
@@ -527,6 +587,42 @@ def test_install_makes_venv_and_installs_the_pins_once(setup: Setup) -> None:
     again = setup.install()
     assert again.returncode == 0
     assert again.stdout + again.stderr == ""
+    assert setup.notes == []
+
+
+def test_install_says_how_to_go_on_unless_another_script_does(setup: Setup) -> None:
+    assert setup.install().stdout.splitlines()[-1] == "Done; now: sh run.sh"
+    (setup.clone / "requirements.txt").write_text("tornado==6.1\n")
+    assert "now:" not in setup.install("requirements.txt").stdout
+    assert "now:" not in setup.install("tests/requirements.txt").stdout
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_installs_help_says_how_and_installs_nothing(setup: Setup, option: str) -> None:
+    done = setup.install(option)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: sh install.sh [REQUIREMENTS]\n")
+    assert setup.notes == []
+
+
+def test_install_has_no_other_option(setup: Setup) -> None:
+    done = setup.install("--upgrade")
+    assert done.returncode == 2
+    assert done.stderr == "install.sh: no such option: --upgrade (sh install.sh --help says how)\n"
+    assert setup.notes == []
+
+
+def test_a_python_that_is_not_used_is_told(setup: Setup, tmp_path: Path) -> None:
+    setup.install()
+    assert setup.notes
+    newer = tmp_path / "newer"
+    newer.write_text(STUB_PYTHON.replace("VERSION:-stub", "VERSION:-newer"))
+    newer.chmod(0o755)
+    done = setup.install(PYTHON=str(newer))
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"install.sh: PYTHON={newer} is not used, as venv/ has Python 3.stub; remove venv/ to change it\n"
+    )
     assert setup.notes == []
 
 
@@ -685,6 +781,7 @@ def test_one_command_makes_a_live_dashboard_and_control_c_ends_all_of_it(clone: 
         assert not answers(taos_port)
         assert not answers(port)
         assert re.search(r"^wrote \d+ rows in ", run.output, re.MULTILINE), run.output
+        assert "nothing answers" not in run.output
         assert "Traceback" not in run.output
 
 
@@ -708,7 +805,7 @@ def test_one_command_shows_the_tdengine_there_is(clone: Path, tdengine: "TDengin
     port = free_port()
     settings = {**tdengine.settings(database), "PERSPECTIVE_PORT": str(port)}
     with Run(clone, "--producer", **settings) as run:
-        run.wait_for_line(f"using the TDengine on {tdengine.host}:{tdengine.port}")
+        run.wait_for_line(f"a TDengine or emulator answers on {tdengine.host}:{tdengine.port}: using it")
         wait_for(lambda: is_live(port), "1,000 live rows", timeout=60)
         run.signal(signal.SIGTERM)
         assert run.wait() == 0, run.output
@@ -731,5 +828,5 @@ def test_a_port_in_use_ends_the_run_and_is_said(
     settings = {**tdengine.settings(database), "PERSPECTIVE_PORT": str(listener)}
     with Run(clone, **settings) as run:
         assert run.wait(90) == 1
-        assert str(listener) in run.output.split("died three times")[1], run.output
-        assert "Traceback" not in run.output
+        assert str(listener) in run.lines[-1], run.output
+        assert len(run.lines) == 1, run.output
