@@ -26,7 +26,7 @@ from support import Process, emulator, free_port, python, wait_for  # noqa: E402
 
 SCREEN = {"width": 1280, "height": 720}
 PHONE = {"width": 390, "height": 844}
-WIDE = {"width": 1280, "height": 400}
+WIDE = {"width": 1280, "height": 520}
 RECORDED = {"width": 1000, "height": 700}  # small, but at its full size
 
 FRAME = 0.15  # seconds from one frame to the next, where the machine keeps up
