@@ -496,17 +496,14 @@ class EngineSession:
     def __init__(self, server: perspective.Server):
         self.engine = server.new_session(self.hear)
         self.answers: list[bytes] | None = None  # while the engine works on a request
-        self.seconds = 0.0  # of processor time that the engine took for requests
 
     def ask(self, request: Message) -> list[bytes]:
         """Pass a request on. Returns what the engine says in this session meanwhile."""
         self.answers = []
-        started = time.process_time()  # the engine has threads of its own
         try:
             self.engine.handle_request(request.SerializeToString(deterministic=True))
             return self.answers
         finally:
-            self.seconds += time.process_time() - started
             self.answers = None
 
     def ask_own(self, request: Message) -> Message:
@@ -630,11 +627,6 @@ class ViewerSession(EngineSession):
 
     def tell(self, answer: bytes) -> None:
         self.send(answer)
-
-    @property
-    def engine_seconds(self) -> float:
-        """The engine's time for all requests until now; how much it grew meanwhile tells what one took."""
-        return self.seconds + self.shared_views.seconds
 
     def handle(self, frame: bytes) -> str | None:
         """Answer a request. Returns why it was refused, if it was; raises DecodeError where it is none."""
@@ -846,16 +838,15 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             return None
         if isinstance(message, str):
             return self.close(TEXT_FRAME, "requests are binary")
-        session, started, before = self.session, time.thread_time(), self.session.engine_seconds
+        started = time.process_time()
         try:
-            refusal = session.handle(message)
+            refusal = self.session.handle(message)
         except DecodeError:
             self.note("what is no request at all")
             return self.close(NOT_A_REQUEST, "this is no request")
         if refusal:
             self.note(f"a request: {refusal}")
-        spent = max(time.thread_time() - started, session.engine_seconds - before)
-        pause = max(self.requests.spend(1), self.engine_time.spend(spent))
+        pause = max(self.requests.spend(1), self.engine_time.spend(time.process_time() - started))
         return asyncio.sleep(pause) if pause > 0 else None
 
     def send(self, answer: bytes) -> None:
@@ -927,11 +918,12 @@ def clip(window: Message, start: str, end: str, size: int) -> int:
 
 def make_view(session: EngineSession, request: Message, is_shared: bool) -> View | bytes:
     """A new view, or the engine's answer, without its number, where it makes none."""
-    before = session.seconds
+    started = time.process_time()
     answer = session.answer_to(request)
+    seconds = time.process_time() - started
     if Response.FromString(answer).HasField("error"):
         return answer
-    return View(request.make_view.view_id, request, session.seconds - before, is_shared)
+    return View(request.make_view.view_id, request, seconds, is_shared)
 
 
 def what_it_shows(request: Message) -> bytes:
