@@ -90,7 +90,11 @@ clear_away() {
     read -r pid <"$state/$1.pid"
     kill -s KILL -- "-$pid" "$pid" 2>/dev/null || :
     read -r listener <"$state/$1.listener"
-    wait "$listener" || :
+    # A part that was killed before it opened its pipe leaves the listener waiting for that.
+    while kill -0 "$listener" 2>/dev/null; do
+        : <>"$state/$1.pipe"
+        sleep 0.02 || :
+    done
 }
 
 # Starts part $1, which has died, again; ends the run if it died three times in ten seconds.
