@@ -141,17 +141,21 @@ class Mirror:
                 self.table.delete()
             self.table = self.client.table(dict(columns), name=PERSPECTIVE_TABLE_NAME)
             self.rows = 0
-            for number, viewer in enumerate(json.loads(self.layout) or [], 1):
-                missing = missing_columns(viewer, schema.perspective)
-                if missing:
-                    log.warning(
-                        "PERSPECTIVE_LAYOUT: viewer %d has columns that %s.%s lacks: %s",
-                        number,
-                        self.tdengine.database,
-                        self.tdengine.table,
-                        ", ".join(missing),
-                    )
+            self.check_layout(schema)
         self.schema = schema
+
+    def check_layout(self, schema: Schema) -> None:
+        """Log what the layout names and the table lacks: the page leaves that out."""
+        for number, viewer in enumerate(json.loads(self.layout) or [], 1):
+            missing = missing_columns(viewer, schema.perspective)
+            if missing:
+                log.warning(
+                    "PERSPECTIVE_LAYOUT: viewer %d has columns that %s.%s lacks: %s",
+                    number,
+                    self.tdengine.database,
+                    self.tdengine.table,
+                    ", ".join(missing),
+                )
 
     def update_table(self, poll: Poll) -> None:
         """Hand the change to the table, as one update; the viewers hear of it from the engine."""
@@ -489,8 +493,8 @@ async def serve() -> None:
             PERSPECTIVE_PORT, PERSPECTIVE_HOST, **http_settings
         )
     except (OSError, UnicodeError) as error:  # Unicode's: a name that can be none of a host
-        reason = error.strerror if isinstance(error, OSError) else "Not the name of a host"
-        is_port = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+        reason = getattr(error, "strerror", "Not the name of a host")
+        is_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
         remedy = "PORT to a free port" if is_port else "HOST to an address of this machine"
         raise SystemExit(
             f"perspective_server: can't listen on {PERSPECTIVE_HOST}:{PERSPECTIVE_PORT}: {reason}; "

@@ -126,6 +126,14 @@ def test_a_second_run_adds_to_the_first(tdengine: TDengine, database: str) -> No
         assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(total,)]
 
 
+def refusal(producer: Process) -> str:
+    """The line in which a producer says why it writes nothing, once it has ended for that."""
+    assert producer.wait() == 1, producer.output
+    said, last = producer.lines
+    assert last.startswith("wrote 0 rows")
+    return said
+
+
 def test_reset_drops_what_was_there(tdengine: TDengine, database: str) -> None:
     for _ in range(2):
         with run_producer(tdengine, database, "--count", "1", "--reset") as producer:
@@ -138,8 +146,8 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(tdengine: TDengin
     connection.execute(f"CREATE DATABASE {database}")
     connection.execute(f"CREATE TABLE {database}.meters (ts TIMESTAMP, price INT) TAGS (name BINARY(8))")
     with run_producer(tdengine, database) as producer:
-        assert producer.wait() == 1
-    assert "exists with other columns (ts, price, name): choose another TAOS_DATABASE" in producer.output
+        said = refusal(producer)
+    assert "exists with other columns (ts, price, name): choose another TAOS_DATABASE" in said
     assert "Traceback" not in producer.output
     assert [row[0] for row in connection.query(f"DESCRIBE {database}.meters")] == ["ts", "price", "name"]
 
@@ -164,12 +172,10 @@ def test_a_supertable_with_subtables_of_others_is_left_alone(
     theirs: TDengine, database: str, arguments: list[str]
 ) -> None:
     with run_producer(theirs, database, "--count", "1", *arguments) as producer:
-        assert producer.wait() == 1
-    said, last = producer.lines
+        said = refusal(producer)
     assert (
         f"{database}.meters holds subtables that are not the producer's (d7): choose another TAOS_DAT" in said
     )
-    assert last.startswith("wrote 0 rows")
     assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(1,)]
 
 
@@ -187,12 +193,10 @@ def test_a_subtables_name_that_is_taken_is_told_at_the_start(
     with run_producer(tdengine, database, "--count", "1") as producer:
         assert producer.wait() == 0
     with run_producer(tdengine, database, *arguments, TAOS_TABLENAME="others") as producer:
-        assert producer.wait() == 1
-    said, last = producer.lines
+        said = refusal(producer)
     assert re.fullmatch(
         rf"producer: {database}\.d_bind_\d belongs to {database}\.meters: choose another TAOS_DATABASE", said
     )
-    assert last.startswith("wrote 0 rows")
     stables = f"SELECT stable_name FROM information_schema.ins_stables WHERE db_name = '{database}'"
     assert rows_of(tdengine, stables) == [("meters",)]
 
@@ -202,9 +206,8 @@ def test_a_plain_table_of_a_subtables_name_is_told_at_the_start(tdengine: TDengi
     connection.execute(f"CREATE DATABASE {database}")
     connection.execute(f"CREATE TABLE {database}.d_bind_3 (ts TIMESTAMP, price INT)")
     with run_producer(tdengine, database) as producer:
-        assert producer.wait() == 1
-    line = f"producer: {database}.d_bind_3 belongs to no supertable: choose another TAOS_DATABASE"
-    assert producer.lines[0] == line
+        said = refusal(producer)
+    assert said == f"producer: {database}.d_bind_3 belongs to no supertable: choose another TAOS_DATABASE"
 
 
 @pytest.mark.parametrize("precision", ["us", "ns"])
@@ -213,13 +216,11 @@ def test_a_database_in_another_precision_is_refused_at_the_start(
 ) -> None:
     tdengine.connect().execute(f"CREATE DATABASE {database} PRECISION '{precision}'")
     with run_producer(tdengine, database) as producer:
-        assert producer.wait() == 1
-    said, last = producer.lines
+        said = refusal(producer)
     assert said == (
         f"producer: {database} has timestamps in {precision}, and the producer writes ms: "
         "choose another TAOS_DATABASE"
     )
-    assert last.startswith("wrote 0 rows")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
