@@ -12,7 +12,7 @@ sys.path[:0] = [str(ROOT)]
 import taosws  # noqa: E402
 
 from producer import create_database, create_table, prepare  # noqa: E402
-from tdengine_connection import TDengine, connect  # noqa: E402
+from tdengine_perspective.tdengine import TDengine, connect  # noqa: E402
 
 BIND_ROWS = 10_000
 BEAT = 11  # ms from batch to batch, and rows a batch: 1,000 rows/s, on no beat of the readers'

@@ -36,8 +36,9 @@ import watch  # noqa: E402
 from drawing import Panel, draw  # noqa: E402
 from support import Process, answers, emulator, free_port, python, wait_for  # noqa: E402
 
-import tdengine_reader  # noqa: E402
-from tdengine_connection import TDengine, TDengineError, connect, server_version, start_child  # noqa: E402
+from tdengine_perspective.children import start_child  # noqa: E402
+from tdengine_perspective.mirror.reader import Reader  # noqa: E402
+from tdengine_perspective.tdengine import TDengine, TDengineError, connect, server_version  # noqa: E402
 
 NAIVE, OURS = "naive", "this"
 SERVERS = {NAIVE: "bench/naive_server.py", OURS: "perspective_server.py"}
@@ -408,7 +409,7 @@ def measure_scale(
 def poll_times(tdengine: TDengine, window: int, seconds: float) -> tuple[list[float], list[float]]:
     """Seconds that polls for new rows take, and reads of the whole window, at a 300 ms beat."""
     connection, _ = connect(tdengine)
-    reading = tdengine_reader.Reader(tdengine, "12h", window)
+    reading = Reader(tdengine, "12h", window)
     new, whole = [], []
     end = time.monotonic() + seconds
     while not new or time.monotonic() < end:

@@ -13,7 +13,7 @@ import time
 
 import taosws
 
-from tdengine_connection import TDengine, TDengineError, connect
+from tdengine_perspective.tdengine import TDengine, TDengineError, connect
 
 STATIONS = ["Harbour", "Airport", "Summit"]
 

@@ -3,7 +3,6 @@
 python imgs/architecture.py [FOLDER]    where to put them; beside this script unless given
 """
 
-import os
 import re
 import sys
 from html import escape
@@ -12,12 +11,10 @@ from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-for setting in [name for name in os.environ if name.startswith(("TAOS_", "PERSPECTIVE_"))]:
-    del os.environ[setting]  # the defaults are drawn
 
-import perspective_server  # noqa: E402
 import producer  # noqa: E402
-import tdengine_reader  # noqa: E402
+from tdengine_perspective.mirror.reader import WINDOW_READ_INTERVAL  # noqa: E402
+from tdengine_perspective.settings import Settings  # noqa: E402
 
 WIDTH, HEIGHT = 800, 400  # px
 SMALL, LARGE = 12.5, 15  # font sizes
@@ -45,18 +42,18 @@ def facts() -> dict[str, str]:
     """What the drawing says that could change: every name and number in it."""
     with patch.object(sys, "argv", ["producer.py"]):
         arguments = producer.parse_arguments()
-    server = perspective_server
+    settings = Settings()  # the defaults, whatever the environment says
     return {
         "meters": f"{len(producer.LOCATIONS)} meters",
         "rows": f"{arguments.rows} rows",
         "interval": f"{arguments.interval} ms",
-        "adapter": f"taosAdapter :{producer.TAOS_PORT}",
-        "supertable": f"{producer.TAOS_DATABASE}.{producer.TAOS_TABLENAME}",
-        "poll": f"{server.PERSPECTIVE_REFRESH_RATE} ms",
-        "window poll": f"{tdengine_reader.WINDOW_READ_INTERVAL} s",
-        "window": f"newest {server.PERSPECTIVE_LIMIT:,} rows of the last {server.PERSPECTIVE_WINDOW}",
-        "table": server.PERSPECTIVE_TABLE_NAME,
-        "server": f"Tornado :{server.PERSPECTIVE_PORT}",
+        "adapter": f"taosAdapter :{settings.taos_port}",
+        "supertable": f"{settings.taos_database}.{settings.taos_tablename}",
+        "poll": f"{settings.perspective_refresh_rate} ms",
+        "window poll": f"{WINDOW_READ_INTERVAL} s",
+        "window": f"newest {settings.perspective_limit:,} rows of the last {settings.perspective_window}",
+        "table": settings.perspective_table_name,
+        "server": f"Tornado :{settings.perspective_port}",
     }
 
 
@@ -160,7 +157,7 @@ def draw(palette: dict[str, str]) -> str:
         226,
         210,
         118,
-        "tdengine_reader.py",
+        "mirror/reader.py",
         ["child process", "keeps the window, finds", "what changed in it"],
     )
     drawing.arrow(574, 285, 504, 285)

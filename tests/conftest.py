@@ -11,7 +11,7 @@ import pytest
 import taosws
 from support import ROOT, emulator, free_port, make_venv_of_links
 
-from tdengine_connection import DRIVER_OPTIONS
+from tdengine_perspective.tdengine import DRIVER_OPTIONS
 
 _numbers = itertools.count()
 

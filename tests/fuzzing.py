@@ -23,8 +23,9 @@ from typing import Any
 import perspective
 from google.protobuf.message import DecodeError, Message
 
-import viewer_gate
-from viewer_gate import Request
+from tdengine_perspective.gate.protocol import Request
+from tdengine_perspective.gate.sessions import ViewerSession
+from tdengine_perspective.gate.viewers import Viewers
 
 TABLE = "meters_values"
 SCHEMA = {
@@ -200,15 +201,15 @@ class Target:
         self.client = self.server.new_local_client()
         self.table = self.client.table(SCHEMA, name=TABLE)
         self.table.update(table_rows(rows, 0))
-        self.gate = viewer_gate.ViewerGate("127.0.0.1", 8080)
+        self.viewers = Viewers(self.server)
         self.answers = 0
         self.updates = 0
         self.witness = self.table.view(columns=["voltage"])
         self.witness.on_update(self.updated)
         self.session = self.new_session()
 
-    def new_session(self) -> viewer_gate.ViewerSession:
-        return viewer_gate.ViewerSession(self.server, self.gate, self.heard)
+    def new_session(self) -> ViewerSession:
+        return ViewerSession(self.viewers, self.heard)
 
     def updated(self, port: int) -> None:
         self.updates += 1

@@ -7,7 +7,7 @@ import pytest
 from conftest import TDengine
 from support import ROOT
 
-import tdengine_connection
+from tdengine_perspective import tdengine as reaching
 
 sys.path.append(str(ROOT / "bench"))
 
@@ -16,14 +16,14 @@ from drawing import Panel, draw
 
 
 @pytest.fixture
-def own(tdengine: TDengine, database: str) -> tdengine_connection.TDengine:
-    return tdengine_connection.TDengine(
+def own(tdengine: TDengine, database: str) -> reaching.TDengine:
+    return reaching.TDengine(
         tdengine.host, tdengine.port, tdengine.user, tdengine.password, database, "meters"
     )
 
 
 @pytest.mark.parametrize("kind", [measure.NAIVE, measure.OURS])
-def test_a_reader_is_measured_from_the_viewers_side(own: tdengine_connection.TDengine, kind: str) -> None:
+def test_a_reader_is_measured_from_the_viewers_side(own: reaching.TDengine, kind: str) -> None:
     plan = replace(measure.QUICK, follow=1.5, check=1.5, settle=2.5, quiet=0.7)
     found = measure.measure_reader(kind, own, 2, plan)
     assert 0 < found["processor"] < 2
@@ -34,9 +34,7 @@ def test_a_reader_is_measured_from_the_viewers_side(own: tdengine_connection.TDe
 
 
 @pytest.mark.parametrize("kind", [measure.NAIVE, measure.OURS])
-def test_a_producer_is_measured_by_the_rows_that_are_there(
-    own: tdengine_connection.TDengine, kind: str
-) -> None:
+def test_a_producer_is_measured_by_the_rows_that_are_there(own: reaching.TDengine, kind: str) -> None:
     found = measure.measure_producer(kind, own, rows=300, seconds=0.5)
     assert found["rows_there"] > 0
     assert (found["rows_there"] >= found["rows_written"]) == (kind == measure.OURS)

@@ -11,15 +11,15 @@ from support import Process, python, wait_for
 from test_end_to_end import Server, serving
 from test_mirror import Copy, Source
 
-import tdengine_connection
 from producer import insert_data, prepare
-from tdengine_reader import WINDOW_READ_INTERVAL, WINDOW_READ_SHARE
+from tdengine_perspective import tdengine as reaching
+from tdengine_perspective.mirror.reader import WINDOW_READ_INTERVAL, WINDOW_READ_SHARE
 
 SECONDS = 12  # of measuring; the large window is read whole once or twice in that time
 
 
-def source_of(tdengine: TDengine, database: str) -> tdengine_connection.TDengine:
-    return tdengine_connection.TDengine(
+def source_of(tdengine: TDengine, database: str) -> reaching.TDengine:
+    return reaching.TDengine(
         tdengine.host, tdengine.port, tdengine.user, tdengine.password, database, "meters"
     )
 
@@ -143,7 +143,7 @@ def test_reading_a_large_window_whole_takes_a_small_part_of_the_time(
     source.insert("d0", [(source.clock(), 1.0, 1, 1.0)])
     copy = Copy(source)
     now = [1000.0]
-    monkeypatch.setattr("tdengine_reader.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tdengine_perspective.mirror.reader.time.monotonic", lambda: now[0])
     connection = copy.connection
 
     class Slow:

@@ -18,8 +18,8 @@ from conftest import TDengine
 from support import Process, answers, free_port, python, wait_for
 from viewers import Viewer
 
-from perspective_server import read_layout
-from tdengine_connection import time_span
+from tdengine_perspective.layouts import read_layout
+from tdengine_perspective.settings import SettingError, Settings
 
 COLUMNS = ["timestamp", "location", "groupid", "current", "voltage", "phase"]
 
@@ -92,8 +92,12 @@ def written_all_the_time(tdengine: TDengine, database: str) -> Iterator[dict[str
 
 @contextmanager
 def serving_with(settings: dict[str, str], change: str) -> Iterator[Server]:
-    """The real server, but with other limits: `change` is a line of Python that has viewer_gate."""
-    code = f"import viewer_gate; {change}; import perspective_server; perspective_server.main()"
+    """The real server, but with other limits: `change` is a line of Python that has the modules of these."""
+    code = (
+        "from tdengine_perspective import engine, web; "
+        "from tdengine_perspective.gate import viewers, websocket; "
+        f"{change}; import perspective_server; perspective_server.main()"
+    )
     with serving(settings, python("-c", code)) as running:
         running.wait_until_live()
         yield running
@@ -233,16 +237,19 @@ def test_a_malformed_setting_gets_one_clear_line(settings: dict[str, str], line:
     assert len(process.lines) == 1, process.output
 
 
-def test_a_window_is_a_number_and_a_unit_of_tdengine(monkeypatch: pytest.MonkeyPatch) -> None:
+def window(text: str) -> str:
+    return Settings.from_environment({"PERSPECTIVE_WINDOW": text}).perspective_window
+
+
+def test_a_window_is_a_number_and_a_unit_of_tdengine() -> None:
     for text in ("1a", "90s", "30m", "12h", "7d", "2w", "36500d"):
-        monkeypatch.setenv("WINDOW", text)
-        assert time_span("WINDOW", "12h") == text
+        assert window(text) == text
     for text in ("12", "h", "0h", "-1h", "1.5h", "1 h", "1y", "1n", "36501d", "99999999999999999999w", "1h;"):
-        monkeypatch.setenv("WINDOW", text)
-        with pytest.raises(SystemExit, match=f"^WINDOW={text}: must be a whole number and a unit"):
-            time_span("WINDOW", "12h")
-    monkeypatch.setenv("WINDOW", "")
-    assert time_span("WINDOW", "12h") == "12h"
+        with pytest.raises(
+            SettingError, match=f"^PERSPECTIVE_WINDOW={text}: must be a whole number and a unit"
+        ):
+            window(text)
+    assert window("") == "12h"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from support import Process, python, wait_for
 from test_end_to_end import Server, serving, serving_with, written_all_the_time
 from viewers import Beat, Viewer, answer, dumb_viewer, url, wait_until_closed
 
-from viewer_gate import Request, ViewerGate, ViewerSession
+from tdengine_perspective.gate.protocol import Request
+from tdengine_perspective.gate.sessions import ViewerSession
+from tdengine_perspective.gate.viewers import Viewers
 
 RECORDED = Fuzzer(random.Random(1), page_requests() + client_requests()).recorded
 
@@ -248,7 +250,7 @@ def test_no_view_takes_much_longer_than_grouping_by_all_columns() -> None:
     engine = perspective.Server()
     engine.new_local_client().table(SCHEMA, name=TABLE).update(table_rows(1000, 0))
     answers: list[bytes] = []
-    session = ViewerSession(engine, ViewerGate("127.0.0.1", 8080), answers.append)
+    session = ViewerSession(Viewers(engine), answers.append)
     used: list[float] = []  # processor time, which does not depend on what else the machine does
 
     async def send(request: bytes) -> None:
@@ -294,7 +296,7 @@ def test_memory_that_a_viewer_took_comes_back_also_while_nothing_is_written(
                     wasteful = await table.view(expressions={"e": f"concat(string(random()), '{text}')"})
                     await wasteful.delete()
 
-    with serving_with(chosen, "viewer_gate.MAX_MEMORY_GROWTH = 8 << 20") as server:
+    with serving_with(chosen, "engine.MAX_MEMORY_GROWTH = 8 << 20") as server:
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
         asyncio.run(waste(server))
@@ -303,7 +305,7 @@ def test_memory_that_a_viewer_took_comes_back_also_while_nothing_is_written(
 
 
 def test_a_table_renewed_again_and_again_has_each_row_once(settings_filled: dict[str, str]) -> None:
-    with serving_with(settings_filled, "viewer_gate.MAX_MEMORY_GROWTH = -1 << 40") as server:
+    with serving_with(settings_filled, "engine.MAX_MEMORY_GROWTH = -1 << 40") as server:
         polls = server.wait_until_live(rows=1000)["polls"]
         for number in range(1, 4):  # more than one renewal, and many polls
             wait_for(lambda number=number: server.health()["polls"] > polls + 10 * number, "the next polls")

@@ -15,8 +15,9 @@ from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
 from viewers import Viewer, wait_until_closed
 
-from perspective_server import ENGINE_THREADS
-from viewer_gate import MAX_VIEWERS, MAX_VIEWS
+from tdengine_perspective.engine import ENGINE_THREADS
+from tdengine_perspective.gate.sessions import MAX_VIEWS
+from tdengine_perspective.gate.viewers import MAX_VIEWERS
 
 TOKEN = "sesame-open"
 
@@ -193,7 +194,7 @@ def test_a_server_for_other_machines_says_so_and_takes_no_local_pages(filled: di
 @pytest.mark.parametrize("change", ["health", "open"])
 def test_the_token_and_the_password_stand_in_no_traceback(filled: dict[str, str], change: str) -> None:
     broken = {
-        "health": "perspective_server.Mirror.health = None",
+        "health": "from tdengine_perspective.mirror.state import State; State.health = None",
         "open": "perspective_server.ViewerHandler.open = None",
     }[change]
     code = f"import perspective_server; {broken}; perspective_server.main()"

@@ -30,11 +30,13 @@ from support import Process, emulator, free_port, wait_for
 from test_end_to_end import Server, serving
 from viewers import Viewer
 
-import tdengine_connection
-from perspective_server import ENGINE_THREADS, Mirror
-from tdengine_connection import TDengineError
-from tdengine_reader import Poll, Reader
-from viewer_gate import ViewerGate
+from tdengine_perspective import tdengine as reaching
+from tdengine_perspective.engine import ENGINE_THREADS
+from tdengine_perspective.mirror.messages import Poll
+from tdengine_perspective.mirror.reader import Reader
+from tdengine_perspective.mirror.table import Mirror
+from tdengine_perspective.settings import Settings
+from tdengine_perspective.tdengine import TDengineError
 
 LIMIT = 8  # rows of the window in most tests here: small, so that histories overflow it
 HOUR = 3_600_000  # ms
@@ -130,7 +132,7 @@ class Source:
     def __init__(self, tdengine: TDengine, shape: Shape = METER, table: str = "meters"):
         self.server = tdengine
         self.database = f"mirror_{os.getpid()}_{next(_numbers)}"
-        self.tdengine = tdengine_connection.TDengine(
+        self.tdengine = reaching.TDengine(
             tdengine.host, tdengine.port, tdengine.user, tdengine.password, self.database, table
         )
         self.connection = tdengine.connect()
@@ -282,9 +284,9 @@ class Copy:
     def __init__(self, source: Source, limit: int = LIMIT):
         self.source = source
         self.limit = limit
-        gate = ViewerGate("127.0.0.1", 8080)
-        gate.send_away = lambda reason: self.leave()
-        self.mirror = Mirror(perspective.Server().new_local_client(), source.tdengine, gate)
+        client = perspective.Server().new_local_client()
+        settings = Settings(taos_database=source.database, taos_tablename=source.tdengine.table)
+        self.mirror = Mirror(client, settings, send_viewers_away=lambda reason: self.leave())
         self.reader = Reader(source.tdengine, "12h", limit)
         self.connection = source.server.connect()
         self.updates = 0
@@ -742,9 +744,8 @@ def test_a_renewed_table_holds_the_same_and_leaves_no_view_behind(
 ) -> None:
     start = source.clock()
     source.insert("d0", [(start + i, 1.5, i, None) for i in range(50)])
-    gate = ViewerGate("127.0.0.1", 8080)
-    monkeypatch.setattr(gate, "renewal_due", lambda: True)
-    mirror = Mirror(perspective.Server().new_local_client(), source.tdengine, gate)
+    mirror = Mirror(perspective.Server().new_local_client(), Settings())
+    monkeypatch.setattr(mirror.memory, "has_grown", lambda: True)
     mirror.take(Reader(source.tdengine, "12h", 1000).poll(source.connection))
     mirror.renew_table_when_due()
     view = mirror.table.view(columns=["voltage", "current", "phase"])

@@ -15,10 +15,13 @@ from test_end_to_end import Server, serving
 from test_mirror import COMPOSITE, METER, TWO_TIMES, Copy, Shape, Source
 from viewers import Viewer
 
-from perspective_server import Mirror
-from tdengine_connection import Refused
-from tdengine_reader import Column, Poll, Reader, Schema, read_schema
-from viewer_gate import ViewerGate
+from tdengine_perspective import tdengine as reaching
+from tdengine_perspective.mirror.messages import Poll
+from tdengine_perspective.mirror.reader import Reader
+from tdengine_perspective.mirror.schema import Column, Schema, read_schema
+from tdengine_perspective.mirror.table import Mirror
+from tdengine_perspective.settings import Settings
+from tdengine_perspective.tdengine import Refused
 
 
 @pytest.fixture
@@ -241,11 +244,9 @@ def test_names_stay_but_for_ts(make: Any, columns: str, labels: list[str]) -> No
 
 @pytest.mark.parametrize("table", ["Order", "precision", "it's"])
 def test_tables_and_databases_with_odd_names_are_shown(tdengine: TDengine, table: str) -> None:
-    import tdengine_connection
-
     database = f"Own {table} {random.randrange(10**6)}"
     connection = tdengine.connect()
-    target = tdengine_connection.TDengine(
+    target = reaching.TDengine(
         tdengine.host, tdengine.port, tdengine.user, tdengine.password, database, table
     )
     connection.execute(f"CREATE DATABASE `{database}`")
@@ -424,14 +425,16 @@ def test_rows_older_than_the_window_are_not_shown(make: Any) -> None:
 
 
 WRITE_NEW_TEXTS = """
-import psutil, perspective, viewer_gate
-from perspective_server import Mirror, prepare_engine
-from tdengine_reader import Column, Poll, Schema
+import psutil, perspective
+from tdengine_perspective import engine
+from tdengine_perspective.mirror.messages import Poll
+from tdengine_perspective.mirror.schema import Column, Schema
+from tdengine_perspective.mirror.table import Mirror
+from tdengine_perspective.settings import Settings
 
-viewer_gate.MAX_MEMORY_GROWTH = 8 << 20
-prepare_engine()
-gate = viewer_gate.ViewerGate("127.0.0.1", 8080)
-mirror = Mirror(perspective.Server().new_local_client(), None, gate)
+engine.MAX_MEMORY_GROWTH = 8 << 20
+engine.prepare_engine()
+mirror = Mirror(perspective.Server().new_local_client(), Settings())
 columns = (Column("ts", "timestamp", "TIMESTAMP"), Column("note", "note", "VARCHAR"))
 schema = Schema(columns, left_out=(), key_size=2, units=1)
 mirror.take(Poll(None, True, 300, 1, schema))
@@ -459,9 +462,8 @@ def test_memory_stays_bounded_where_no_text_comes_twice() -> None:
 
 def test_a_renewal_that_fails_has_everything_read_again() -> None:
     client = perspective.Server().new_local_client()
-    gate = ViewerGate("127.0.0.1", 8080)
-    gate.renewal_due = lambda: True
-    mirror = Mirror(client, None, gate)
+    mirror = Mirror(client, Settings())
+    mirror.memory.has_grown = lambda: True
     columns = (Column("ts", "timestamp", "TIMESTAMP"), Column("note", "note", "VARCHAR"))
     schema = Schema(columns, left_out=(), key_size=2, units=1)
     update = schema.as_json([(1, "t", "here")], [0])

@@ -15,7 +15,9 @@ from test_end_to_end import serving_with
 from test_page import Page, chromium, live, meters, page  # noqa: F401
 from viewers import url
 
-from viewer_gate import MAX_REQUESTS, MAX_SUBSCRIPTIONS, MAX_VIEWS, VIEW_NOT_FOUND, Request, Response
+from tdengine_perspective.gate.protocol import VIEW_NOT_FOUND, Request, Response
+from tdengine_perspective.gate.sessions import MAX_SUBSCRIPTIONS, MAX_VIEWS
+from tdengine_perspective.gate.websocket import MAX_REQUESTS
 
 pytestmark = pytest.mark.browser
 
@@ -170,7 +172,7 @@ def test_a_page_for_which_there_is_no_seat_says_so_and_gets_the_next(
     with Process(python("producer.py", "--count", "2"), settings) as producer:
         assert producer.wait() == 0, producer.output
 
-    with serving_with(settings, "viewer_gate.MAX_VIEWERS = 1") as server:
+    with serving_with(settings, "viewers.MAX_VIEWERS = 1") as server:
         with Process(python("-c", SITTING, url(server))) as other:
             other.wait_for_line("seated")
             page.tab.goto(f"http://localhost:{server.port}/")

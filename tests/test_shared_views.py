@@ -10,7 +10,9 @@ import perspective
 import pytest
 from perspective.perspective import AsyncView
 
-from viewer_gate import Request, ViewerGate, ViewerSession
+from tdengine_perspective.gate.protocol import Request
+from tdengine_perspective.gate.sessions import ViewerSession
+from tdengine_perspective.gate.viewers import Viewers
 
 SORTED = {"columns": ["place", "value"], "sort": [["value", "desc"]]}
 GROUPED = {"columns": ["value"], "group_by": ["place"], "aggregates": {"value": "sum"}}
@@ -23,10 +25,10 @@ class Host:
         self.server = perspective.Server()
         self.table = self.server.new_local_client().table({"place": "string", "value": "float"}, name="table")
         self.table.update({"place": ["a", "a", "b"], "value": [1, 2, 3]})
-        self.gate = ViewerGate("127.0.0.1", 8080)
+        self.viewers = Viewers(self.server)
 
     def shared_views(self) -> int:
-        return len(self.gate.shared_views.views)
+        return len(self.viewers.shared_views.views)
 
 
 class Guest:
@@ -34,7 +36,7 @@ class Guest:
 
     def __init__(self, host: Host):
         self.client = perspective.AsyncClient(self.ask)
-        self.session = ViewerSession(host.server, host.gate, self.hear)
+        self.session = ViewerSession(host.viewers, self.hear)
         self.underway: set[asyncio.Task] = set()
 
     async def ask(self, request: bytes) -> None:

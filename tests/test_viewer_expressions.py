@@ -3,7 +3,7 @@
 import perspective
 import pytest
 
-from viewer_expressions import (
+from tdengine_perspective.gate.expressions import (
     BOOLEAN,
     DATE,
     DATETIME,

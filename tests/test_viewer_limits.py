@@ -18,20 +18,11 @@ from test_end_to_end import Server, serving, serving_with, written_all_the_time
 from tornado.httpclient import HTTPClientError
 from viewers import Beat, Viewer, answer, dumb_viewer, is_closed, url, wait_until_closed
 
-from viewer_gate import (
-    MAX_CELLS,
-    MAX_ENGINE_TIME,
-    MAX_EXPRESSIONS_LENGTH,
-    MAX_MESSAGE,
-    MAX_REQUESTS,
-    MAX_SUBSCRIPTIONS,
-    MAX_VIEWERS,
-    MAX_VIEWS,
-    MAX_WAITING,
-    Request,
-    ViewerGate,
-    ViewerSession,
-)
+from tdengine_perspective.gate.protocol import Request
+from tdengine_perspective.gate.rules import MAX_EXPRESSIONS_LENGTH
+from tdengine_perspective.gate.sessions import MAX_CELLS, MAX_SUBSCRIPTIONS, MAX_VIEWS, ViewerSession
+from tdengine_perspective.gate.viewers import MAX_VIEWERS, Viewers
+from tdengine_perspective.gate.websocket import MAX_ENGINE_TIME, MAX_MESSAGE, MAX_REQUESTS, MAX_WAITING
 
 ROWS = 1000
 
@@ -126,7 +117,7 @@ def test_a_viewer_can_have_twenty_views(server: Server) -> None:
 def test_a_viewer_can_have_sixty_four_subscriptions() -> None:
     server = perspective.Server()
     server.new_local_client().table({"voltage": [215]}, name="meters")
-    session = ViewerSession(server, ViewerGate("127.0.0.1", 8080), lambda answer: None)
+    session = ViewerSession(Viewers(server), lambda answer: None)
     numbers = itertools.count(1)
 
     def ask(name: str = "meters", **what: Any) -> str | None:
@@ -247,10 +238,10 @@ def test_a_hundred_viewers_find_a_seat_and_one_more_is_told_there_is_none(server
 def impatient(filled: dict[str, str]) -> Iterator[Server]:
     """The server, with a second of patience instead of 20 for a pong and 10 for a request."""
     changes = (
-        "viewer_gate.websocket_settings['websocket_ping_interval'] /= 20",
-        "viewer_gate.websocket_settings['websocket_ping_timeout'] /= 20",
-        "viewer_gate.http_settings['idle_connection_timeout'] /= 10",
-        "viewer_gate.http_settings['body_timeout'] /= 10",
+        "websocket.websocket_settings['websocket_ping_interval'] /= 20",
+        "websocket.websocket_settings['websocket_ping_timeout'] /= 20",
+        "web.http_settings['idle_connection_timeout'] /= 10",
+        "web.http_settings['body_timeout'] /= 10",
     )
     with serving_with(filled, "; ".join(changes)) as running:
         yield running

@@ -4,7 +4,7 @@ import ctypes
 import signal
 from multiprocessing.connection import Connection
 
-from tdengine_connection import start_child, watchdog
+from tdengine_perspective.children import start_child, watchdog
 
 SLEEP = ctypes.PyDLL(None).usleep  # unlike time.sleep it keeps the interpreter lock
 SECOND = 1_000_000  # µs

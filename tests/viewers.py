@@ -12,7 +12,7 @@ from support import wait_for
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from viewer_gate import Response
+from tdengine_perspective.gate.protocol import Response
 
 HANDSHAKE = (
     "GET /websocket HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

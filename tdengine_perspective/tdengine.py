@@ -1,23 +1,17 @@
-"""How the scripts reach TDengine: settings, a connection that is known to work, errors in one line.
+"""Owns the way to TDengine: where it is, a connection that works, names in SQL, errors in one line.
 
-Used by the processes that talk to TDengine, each of which is a child that may be killed: `taosws` holds the
-interpreter lock through every network call and `taosws.connect` never gives up, so no thread, timer or signal
-handler of the same process can end a hung call. `watchdog` can, by ending the process.
+To be used in the processes that talk to TDengine, each of which is a child that may be killed (see
+`children`).
 """
 
-import os
 import re
-import signal
-import socket
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
+
+from tdengine_perspective.settings import Settings
 
 if TYPE_CHECKING:
     import taosws  # only imported where it is used: the web server's process does without it
@@ -33,14 +27,8 @@ DRIVER_OPTIONS = {
     "retry_backoff_ms": "1",
     "retry_backoff_max_ms": "1",
 }
-CHILD_SILENCE = 12  # seconds without a word, more than HANG_TIMEOUT, after which a child is given up
-HANG_TIMEOUT = 10  # seconds after which a call that ignores READ_TIMEOUT ends its process
 
 NO_DATABASE, NO_TABLE, NO_COLUMN = "0x0388", "0x2603", "0x2602"
-
-# TDengine's units of a span, in ms.
-SPAN_UNITS = {"a": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-LONGEST_SPAN = 36_500  # days: before 1677 there are no timestamps in ns
 
 
 class TDengineError(Exception):
@@ -70,6 +58,18 @@ class TDengine:
     database: str
     table: str
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The one that the settings name."""
+        return cls(
+            settings.taos_host,
+            settings.taos_port,
+            settings.taos_user,
+            settings.taos_password,
+            settings.taos_database,
+            settings.taos_tablename,
+        )
+
     @property
     def url(self) -> str:
         """host:port, without the password."""
@@ -92,58 +92,6 @@ def quote_text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
-    """The environment variable `name` as a whole number; ends the program with one line if it is none."""
-    text = os.environ.get(name) or str(default)
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
-        raise SystemExit(f"{name}={text}: must be a whole number from {lowest} to {highest}")
-    return int(text)
-
-
-def time_span(name: str, default: str) -> str:
-    """The environment variable `name`, a span such as "12h"; ends the program with one line if it is none."""
-    text = os.environ.get(name) or default
-    found = re.fullmatch(r"([0-9]{1,15})([asmhdw])", text)
-    if not found or not 1 <= int(found[1]) * SPAN_UNITS[found[2]] <= LONGEST_SPAN * SPAN_UNITS["d"]:
-        raise SystemExit(
-            f"{name}={text}: must be a whole number and a unit, a (ms) s m h d or w, such as {default}, "
-            f"at most {LONGEST_SPAN}d"
-        )
-    return text
-
-
-def start_child(target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
-    """Run `target(pipe, *arguments)` in a process of its own; returns it and this side's end of the pipe.
-
-    When this process ends, however it ends, the child finds its pipe closed.
-    """
-    spawn = get_context("spawn")  # a forked child hangs once taosws has been used
-    pipe, end = spawn.Pipe()
-    process = spawn.Process(target=target, args=(end, *arguments), daemon=True)
-    # Ctrl-C reaches every process of the terminal's foreground. This one decides what it means, so the child
-    # starts with it blocked. Starting the tracker first, as it would unblock the signal in between.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    end.close()
-    return process, pipe
-
-
-def limit_waits(pipe: Connection, seconds: int) -> None:
-    """Let the pipe raise OSError where it waits so long: a child may stop halfway through a message."""
-    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            end.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
-
-
-def silence_driver() -> None:
-    """Send standard error nowhere: `taosws` prints a backtrace for what it then raises anyway."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
 @contextmanager
 def errors_explained(tdengine: TDengine) -> Iterator[None]:
     """Turn whatever the driver raises in the block into a TDengineError."""
@@ -160,19 +108,6 @@ def errors_explained(tdengine: TDengine) -> Iterator[None]:
         raise OutOfReach(
             f"TDengine at {tdengine.url} sends what can't be read: {type(error).__name__}: {reason}"
         ) from None
-
-
-@contextmanager
-def watchdog(seconds: float = HANG_TIMEOUT) -> Iterator[None]:
-    """End this process if the block takes longer; the parent starts it anew.
-
-    It's the system that does it, by SIGALRM, which nobody here handles: no Python would run in a hung call.
-    """
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:

@@ -1,9 +1,10 @@
-"""Which expressions a viewer may have computed: those whose every part has one type, whatever the row.
+"""Owns which expressions a viewer may have computed: those whose every part has one type, whatever the row.
 
 Perspective 5.6 runs an expression for each row with ExprTK, whose loops run for seconds and whose vectors
-reach anywhere in memory. It finds out the result's type by one trial; where another row gives another type, a
-number is taken for the address of a text and the process ends. So `check` reads the expression as a language
-of its own, a part of ExprTK's, and works out the types. What it lets through, the engine gets unchanged.
+reach anywhere in memory. It finds out the result's type by one trial; where another row gives another type,
+a number is taken for the address of a text and the process ends. So `check` reads the expression as a
+language of its own, a part of ExprTK's, and works out the types. What it lets through, the engine gets
+unchanged.
 """
 
 import re
@@ -112,6 +113,18 @@ def check(text: str, columns: Mapping[str, str]) -> str:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
     return Reader(text, columns).read()
+
+
+def find_types(texts: Mapping[str, str], columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The types of columns and expressions, and what is wrong with an expression that has none, by name."""
+    types = {name: COLUMN_TYPES.get(kind, kind) for name, kind in columns.items()}
+    wrong = {}
+    for name, text in texts.items():
+        try:
+            types[name] = check(text, columns)
+        except ExpressionError as error:
+            wrong[name] = str(error)
+    return types, wrong
 
 
 class Reader:

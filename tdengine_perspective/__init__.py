@@ -1,0 +1,37 @@
+"""What carries the two stories, producer.py and perspective_server.py: a room a job.
+
+Each room keeps a promise, and imports lead from the bottom of this list to its top, never back:
+
+    settings        the environment as one frozen object; bad input gets one line
+    tdengine        reaching TDengine; an error is one line that says what to do
+    children        processes that may be killed, and the watchdog in them: nothing hangs for ever
+    terminal        what the producer prints, and the signals that end it
+
+    ownership       nothing destroyed: what the producer refuses to write into
+    writing         nothing lost: a batch counts once TDengine has taken it
+
+    engine          what Perspective's engine needs of the process, and its memory
+    mirror/         the mirror, and that it never needs a hand:
+      schema        a table's columns on both sides
+      window        the rows on display, and the difference to what was read
+      messages      what the reader process tells the server
+      reader        what to read when, in that process
+      state         live or stale, since when, and why
+      process       starting that process anew
+      table         the Perspective table that follows
+
+    gate/           look, don't touch:
+      protocol      the messages that a reader needs
+      expressions   what may be computed
+      rules         what may be asked
+      refusals      the log of what was not
+      admission     who may connect: host, origin, token
+      conversation  talking to the engine, and the views in it
+      shared_views  one view for all who look at the same
+      viewers       who is connected
+      sessions      one viewer's views and subscriptions, and their limits
+      websocket     one viewer's WebSocket, and its share of the server
+
+    layouts         the layout file
+    web             no internet: the page and its files from here; /health; listening
+"""

@@ -1,0 +1,115 @@
+"""Owns the admission: who may connect, by the host that is asked for, the page that asks, and the token."""
+
+import hmac
+import ipaddress
+import re
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import tornado.httputil
+import tornado.web
+
+from tdengine_perspective.gate.refusals import RefusalLog
+from tdengine_perspective.settings import SettingError, Settings
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
+
+
+class Admission:
+    """Who may connect, by the settings. Raises SettingError for what makes no sense in them."""
+
+    def __init__(self, settings: Settings, refusals: RefusalLog):
+        self.host = settings.perspective_host
+        self.port = settings.perspective_port
+        self.token = settings.perspective_token
+        self.refusals = refusals
+        self.is_local = is_loopback(self.host)
+        self.allowed_origins = {
+            read_origin(origin)
+            for origin in settings.perspective_allowed_origins.split(",")
+            if origin.strip()
+        }
+        own = f"{self.host}:{self.port}"
+        self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins} | {own}
+        if not re.fullmatch(r"[A-Za-z0-9._~-]*", self.token):
+            raise SettingError("PERSPECTIVE_TOKEN: only letters, digits and . _ ~ - can be in it")
+        if self.token and len(self.token) < 8:
+            raise SettingError("PERSPECTIVE_TOKEN: at least 8 characters, or whoever tries finds it")
+
+    @property
+    def who_can_read(self) -> str:
+        """For the log at start: who gets to see the table."""
+        if not self.is_local:
+            who = f"everyone who can reach {self.host}:{self.port}"
+        elif self.allowed_origins:
+            who = f"this machine and pages of {', '.join(sorted(self.allowed_origins))}"
+        else:
+            who = "this machine only"
+        return f"{who}, with the token" if self.token else who
+
+    def check(self, request: tornado.httputil.HTTPServerRequest) -> None:
+        """Raises HTTPError 403 or 401 for a request that is not admitted; takes the token out of its uri."""
+        tokens = [
+            header[7:] for header in request.headers.get_list("Authorization") if header[:7] == "Bearer "
+        ]
+        tokens += [token.decode("latin-1") for token in request.query_arguments.get("token", [])]
+        request.uri = request.path  # Tornado logs it
+        if not self.allows_host(request.host.lower()):
+            self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r}")
+        if request.path not in SECRET_PATHS:
+            return
+        if "Origin" in request.headers and not self.allows_origin(request):
+            self.refuse(request, HTTPStatus.FORBIDDEN, f"from the origin {request.headers['Origin'][:100]!r}")
+        # A browser asks with OPTIONS, and without the token, whether it may send the token.
+        if self.token and request.method != "OPTIONS":
+            matches = [hmac.compare_digest(token.encode(), self.token.encode()) for token in tokens]
+            if not any(matches):
+                self.refuse(
+                    request, HTTPStatus.UNAUTHORIZED, "with a wrong token" if tokens else "without a token"
+                )
+
+    def allows_host(self, host: str) -> bool:
+        """Whether a Host header names this server; a page whose name was rebound to us gives its own."""
+        found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\]+)(?::\d+)?", host)
+        if not found:
+            return False
+        name = found[1]
+        # No name leads to an address, so that no other page's name can be behind it.
+        return name in LOCAL_NAMES or host in self.allowed_hosts or (not self.is_local and is_address(name))
+
+    def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
+        """Whether the page that the request comes from may read the answer."""
+        origin = request.headers.get("Origin", "").lower()
+        if origin in self.allowed_origins:
+            return True
+        scheme, _, host = origin.partition("://")
+        name = re.sub(r":\d+$", "", host)
+        is_own = host == request.host.lower() or (self.is_local and name in LOCAL_NAMES)
+        return scheme in ("http", "https") and is_own
+
+    def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
+        self.refusals.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
+        raise tornado.web.HTTPError(status)
+
+
+def read_origin(text: str) -> str:
+    origin = text.strip().rstrip("/").lower()
+    if origin != "null" and not re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?", origin):
+        raise SettingError(
+            f"PERSPECTIVE_ALLOWED_ORIGINS: {text.strip()!r} is no origin; write scheme, host, port, such as "
+            "https://meters.example.org or http://10.0.0.5:8080, and commas between several"
+        )
+    return origin
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)

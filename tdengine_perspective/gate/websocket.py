@@ -1,0 +1,150 @@
+"""Owns a viewer's WebSocket, which takes no more of the server's time and memory than its share."""
+
+import asyncio
+import struct
+import time
+from collections.abc import Awaitable
+from http import HTTPStatus
+
+import tornado.ioloop
+import tornado.iostream
+import tornado.web
+import tornado.websocket
+from google.protobuf.message import DecodeError
+
+from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.gate.protocol import Response, error_response
+from tdengine_perspective.gate.refusals import MAX_LOG_LINES
+from tdengine_perspective.gate.sessions import ViewerSession
+from tdengine_perspective.gate.viewers import MAX_VIEWERS, Viewers
+
+# Limits for one viewer; in brackets what a page with four viewers needs.
+MAX_REQUESTS = 400  # a second; beyond it they wait [150 while they are rearranged]
+MAX_ENGINE_TIME = 0.25  # of each second; beyond it its requests wait, so that the others get their turn
+MAX_WAITING = 16 << 20  # bytes sent to it that it has not read yet [0.1 MB]
+MAX_MESSAGE = 64 << 10  # bytes of a request [330]
+
+websocket_settings = {
+    "websocket_max_message_size": MAX_MESSAGE,
+    # Seconds. A dead connection is found within two of them; proxies end a silent one after 60.
+    "websocket_ping_interval": 20,
+    "websocket_ping_timeout": 20,
+}
+# Why a WebSocket is closed.
+TEXT_FRAME, NOT_A_REQUEST, TRY_AGAIN_LATER = 1003, 1007, 1013
+
+
+class ViewerHandler(tornado.websocket.WebSocketHandler):
+    """One viewer's WebSocket."""
+
+    def initialize(self, viewers: Viewers, admission: Admission) -> None:
+        self.viewers = viewers
+        self.admission = admission
+        self.session: ViewerSession | None = None
+        self.requests = Allowance(MAX_REQUESTS)
+        self.engine_time = Allowance(MAX_ENGINE_TIME)
+        self.waiting = 0  # bytes
+        self.noted: set[str] = set()
+
+    def prepare(self) -> None:
+        self.admission.check(self.request)
+        if self.viewers.is_full:
+            self.admission.refusals.note(
+                f"refused a viewer at {self.request.remote_ip}: there are {MAX_VIEWERS}"
+            )
+            raise tornado.web.HTTPError(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def check_origin(self, origin: str) -> bool:
+        return self.admission.allows_origin(self.request)
+
+    def open(self) -> None:
+        self.viewers.connected.add(self)
+        self.session = ViewerSession(self.viewers, self.send)
+
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Answer a request. The viewer's next one is read only when what this returns is done."""
+        if self.session is None:
+            return None
+        if isinstance(message, str):
+            return self.close(TEXT_FRAME, "requests are binary")
+        started = time.process_time()
+        try:
+            refusal = self.session.handle(message)
+        except DecodeError:
+            self.note("what is no request at all")
+            return self.close(NOT_A_REQUEST, "this is no request")
+        if refusal:
+            self.note(f"a request: {refusal}")
+        pause = max(self.requests.spend(1), self.engine_time.spend(time.process_time() - started))
+        return asyncio.sleep(pause) if pause > 0 else None
+
+    def send(self, answer: bytes) -> None:
+        if self.session is None:
+            return
+        if len(answer) > MAX_WAITING:
+            answer = error_response(Response.FromString(answer), "the answer is too large for this server")
+        if self.waiting + len(answer) > MAX_WAITING:
+            self.note("more: it does not read what it asked for")
+            self.close(TRY_AGAIN_LATER, "too much is waiting for you")
+            # The engine may be at work for this session just now.
+            tornado.ioloop.IOLoop.current().add_callback(self.end_session)
+            return
+        connection = self.ws_connection
+        if connection is None or connection.is_closing():
+            return
+        # What write_message does besides costs as much as the rest of an answer.
+        try:
+            written = connection.stream.write(binary_frame(answer))
+        except tornado.iostream.StreamClosedError:
+            return
+        if not written.done():
+            self.waiting += len(answer)
+            written.add_done_callback(lambda written: self.sent(len(answer), written))
+
+    def sent(self, size: int, written: asyncio.Future) -> None:
+        self.waiting -= size
+        if not written.cancelled():
+            written.exception()  # the viewer has gone, and on_close is called
+
+    def on_close(self) -> None:
+        self.end_session()
+
+    def end_session(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            self.viewers.connected.discard(self)
+            session.close()
+
+    def note(self, what: str) -> None:
+        """Log a refusal, each kind once for each viewer."""
+        if what not in self.noted and len(self.noted) < MAX_LOG_LINES:
+            self.noted.add(what)
+            self.admission.refusals.note(f"refused the viewer at {self.request.remote_ip} {what}")
+
+
+def binary_frame(content: bytes) -> bytes:
+    """A WebSocket frame as a server sends it (RFC 6455, section 5.2)."""
+    size = len(content)
+    if size < 126:
+        head = struct.pack("!BB", 0x82, size)
+    elif size < 1 << 16:
+        head = struct.pack("!BBH", 0x82, 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x82, 127, size)
+    return head + content
+
+
+class Allowance:
+    """So much a second, saved up for a second at most."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+        self.left = rate
+        self.at = time.monotonic()
+
+    def spend(self, amount: float) -> float:
+        """Seconds to wait until as much as that will have been allowed."""
+        now = time.monotonic()
+        self.left = min(self.rate, self.left + (now - self.at) * self.rate) - amount
+        self.at = now
+        return max(0.0, -self.left / self.rate)

@@ -1,0 +1,61 @@
+"""Owns the layout file: how the page is to arrange its viewers at first."""
+
+import json
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+from tdengine_perspective.settings import SettingError
+
+MAX_VIEWERS_IN_LAYOUT = 4
+
+log = logging.getLogger(__name__)
+
+
+def read_layout(file: str) -> str:
+    """How the page is to arrange its viewers, as JSON: the file's content, `null` where none is named.
+
+    Raises SettingError, in one line, for a file that is no such thing.
+    """
+    if not file:
+        return "null"
+    try:
+        layout = json.loads(Path(file).read_text(encoding="utf-8"))
+        text = json.dumps(layout, allow_nan=False)  # Python reads NaN and infinity, a browser does not
+    except OSError as error:
+        raise SettingError(f"PERSPECTIVE_LAYOUT: can't read {file}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"PERSPECTIVE_LAYOUT: {file} is no JSON: {error}") from None
+    is_list = isinstance(layout, list) and all(isinstance(viewer, dict) for viewer in layout)
+    if not is_list or not 1 <= len(layout) <= MAX_VIEWERS_IN_LAYOUT:
+        raise SettingError(
+            f"PERSPECTIVE_LAYOUT: {file} must be a list of one to {MAX_VIEWERS_IN_LAYOUT} viewer "
+            "configurations, as the page's download button writes it"
+        )
+    return text
+
+
+def missing_columns(viewer: dict[str, object], columns: Collection[str]) -> list[str]:
+    """What a viewer's configuration names that is neither a column nor an expression of its own."""
+    named = []
+    for part in ("columns", "group_by", "split_by", "sort", "filter"):
+        entries = viewer.get(part)
+        for entry in entries if isinstance(entries, list) else []:
+            named.append(entry[0] if isinstance(entry, list) and entry else entry)  # [name, how to sort]
+    expressions = viewer.get("expressions")
+    known = {*columns, *(expressions if isinstance(expressions, dict) else {})}
+    texts = dict.fromkeys(name for name in named if isinstance(name, str))
+    return [name for name in texts if name not in known]
+
+
+def warn_of_missing_columns(layout: str, columns: Collection[str], table: str) -> None:
+    """Log what a layout, as read_layout gives it, names and the table lacks: the page leaves that out."""
+    for number, viewer in enumerate(json.loads(layout) or [], 1):
+        missing = missing_columns(viewer, columns)
+        if missing:
+            log.warning(
+                "PERSPECTIVE_LAYOUT: viewer %d has columns that %s lacks: %s",
+                number,
+                table,
+                ", ".join(missing),
+            )

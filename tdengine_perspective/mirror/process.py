@@ -1,0 +1,75 @@
+"""Owns the reader process as the server sees it: started anew when it ends or hangs, killed at the end."""
+
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from tdengine_perspective.children import CHILD_SILENCE, limit_waits, start_child
+from tdengine_perspective.mirror import reader
+from tdengine_perspective.mirror.messages import Ended, Failed, Message
+from tdengine_perspective.mirror.state import patience
+from tdengine_perspective.settings import Settings
+from tdengine_perspective.tdengine import TDengine
+
+RESTART_DELAY = 0.2  # seconds
+
+
+class ReaderProcess:
+    """`messages` is for one thread, the rest for any."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.tdengine = TDengine.of(settings)
+        self.patience = patience(settings)
+        self.stopping = threading.Event()
+        self.is_to_begin_anew = False
+        self.process: BaseProcess | None = None
+
+    def messages(self) -> Iterator[Message]:
+        """What the reader says, each reader until it ends, until `stop` is called."""
+        settings = self.settings
+        while not self.stopping.is_set():
+            self.is_to_begin_anew = False
+            self.process, pipe = start_child(
+                reader.run,
+                self.tdengine,
+                settings.perspective_refresh_rate,
+                settings.perspective_window,
+                settings.perspective_limit,
+            )
+            if self.stopping.is_set():
+                self.process.kill()
+            try:
+                yield from self.messages_of(pipe)
+            finally:
+                self.process.kill()
+                self.process.join()
+                pipe.close()
+            if not self.stopping.wait(RESTART_DELAY):
+                yield Ended()
+
+    def messages_of(self, pipe: Connection) -> Iterator[Message]:
+        """What one reader says until it ends, or has been silent for CHILD_SILENCE."""
+        try:
+            limit_waits(pipe, CHILD_SILENCE)
+            pipe.poll(CHILD_SILENCE)  # before its first word it has to start
+            while not self.is_to_begin_anew:
+                if not pipe.poll(self.patience):
+                    yield Failed(f"no answer from TDengine at {self.tdengine.url} for {self.patience:g} s")
+                    if not pipe.poll(CHILD_SILENCE):
+                        return
+                message = pipe.recv()
+                yield message
+        except (EOFError, OSError):
+            pass  # it has ended
+
+    def begin_anew(self) -> None:
+        """Have everything read again, by a new reader: what the table holds is not known any more."""
+        self.is_to_begin_anew = True
+
+    def stop(self) -> None:
+        """Kill the reader; `messages` ends."""
+        self.stopping.set()
+        if self.process is not None:
+            self.process.kill()

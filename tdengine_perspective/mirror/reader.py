@@ -1,0 +1,182 @@
+"""Owns the reading of TDengine: what to read when, in a process that tells the server what changed.
+
+Every `refresh_rate` ms it reads only the rows that may be new; every few seconds it reads the columns and
+the whole window again, which brings what a read of new rows can't see: late, changed and deleted rows,
+other columns (`Reader`). Either way only the difference goes up the pipe.
+"""
+
+import math
+import time
+from collections import deque
+from itertools import takewhile
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from tdengine_perspective.children import silence_driver, watchdog
+from tdengine_perspective.mirror.messages import Connected, Failed, Poll
+from tdengine_perspective.mirror.schema import Schema, read_schema
+from tdengine_perspective.mirror.window import Rows, Window
+from tdengine_perspective.tdengine import (
+    OtherColumns,
+    Refused,
+    TDengine,
+    TDengineError,
+    connect,
+    errors_explained,
+    quote_text,
+)
+
+if TYPE_CHECKING:
+    import taosws
+
+WINDOW_READ_INTERVAL = 2  # seconds from one read of the whole window to the next, at least
+WINDOW_READ_SHARE = 20  # a read of the whole window may take one part in so many of the time
+RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
+
+UNITS = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of a database's timestamps: so many make a millisecond
+
+
+def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int, int]:
+    """The server's time (ms since 1970), and how many units of the database's timestamps make a ms."""
+    for precision, now in connection.query(
+        "SELECT `precision`, CAST(NOW() AS BIGINT) FROM information_schema.ins_databases "
+        f"WHERE name = {quote_text(tdengine.database)}"
+    ):
+        return now, UNITS[precision]
+    raise Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+
+
+def read_tdengine(
+    connection: "taosws.Connection", tdengine: TDengine, schema: Schema, since: str, limit: int
+) -> Rows:
+    """The newest `limit` rows for which `since` holds, newest first.
+
+    Of the rows that tie at the oldest timestamp those with the highest subtable names are taken, the same
+    ones each time. Raises OtherColumns where the schema is out of date, or another TDengineError.
+    """
+    rows = select(connection, tdengine, schema, f"{since} ORDER BY {schema.key} DESC LIMIT {limit}")
+    if len(rows) == limit:
+        # Sorting by name too in the first place would take TDengine seconds where the table is large.
+        oldest = next(reversed(rows))[0]
+        tied = list(takewhile(lambda key: key[0] == oldest, reversed(rows)))
+        for key in tied:
+            del rows[key]
+        rows |= select(
+            connection,
+            tdengine,
+            schema,
+            f"{schema.key} = {oldest} ORDER BY {schema.order_of_ties} LIMIT {len(tied)}",
+        )
+    return rows
+
+
+def select(connection: "taosws.Connection", tdengine: TDengine, schema: Schema, condition: str) -> Rows:
+    """The rows of `condition`."""
+    with errors_explained(tdengine):
+        result = connection.query(f"SELECT {schema.select} FROM {tdengine.table_sql} WHERE {condition}")
+        kinds = [field.type() for field in result.fields]
+        if kinds != schema.result_kinds:  # the table was dropped and made anew since the last DESCRIBE
+            raise OtherColumns(f"{tdengine.database}.{tdengine.table} has other columns now: {kinds}")
+        size = schema.key_size
+        return {row[:size]: row for row in result}
+
+
+class Reader:
+    """Decides what to read when, and keeps the window.
+
+    span: how far the window reaches back, as TDengine writes it, such as "12h". limit: its rows at most.
+    """
+
+    def __init__(self, tdengine: TDengine, span: str, limit: int):
+        self.tdengine = tdengine
+        self.span = span
+        self.limit = limit
+        self.window: Window | None = None
+        self.forget_time()
+
+    def forget_time(self) -> None:
+        """Read the whole window next: after a new connection nothing is known of what happened meanwhile."""
+        self.next_window_read = -math.inf
+        # At each of the last two polls: the server's clock, and the newest row's timestamp.
+        self.watermarks: deque[tuple[int, int]] = deque(maxlen=2)
+
+    def poll(self, connection: "taosws.Connection") -> Poll:
+        """Read what is due. Raises TDengineError or taosws.Error."""
+        now = time.monotonic()
+        schema, whole = None, False
+        if now < self.next_window_read and self.watermarks:
+            try:
+                update = self.window.merge(self.read_new(connection))
+            except OtherColumns:
+                self.forget_time()
+        if not self.watermarks or now >= self.next_window_read:
+            schema, update, whole = self.read_all(connection)
+            took = time.monotonic() - now
+            self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
+        window = self.window
+        if window.newest is not None:
+            clock = int((self.server_clock + now * 1000) * window.schema.units)
+            self.watermarks.append((clock, window.newest))
+        (newest,) = window.schema.milliseconds([window.newest])
+        return Poll(update, whole, len(window.rows), newest, schema)
+
+    def read_new(self, connection: "taosws.Connection") -> Rows:
+        """Rows from the poll before the last on.
+
+        Not just from the last: a batch of several meters may become visible meter by meter, and then some of
+        its rows are older than the newest one seen.
+        """
+        schema = self.window.schema
+        clock, newest = self.watermarks[0]
+        since = f"{schema.key} > {newest}"
+        if newest > clock:  # rows from the future: what comes in order now is older, and they aren't new
+            since = f"{schema.key} > {clock} AND ({schema.key} <= NOW() OR {since})"
+        return read_tdengine(connection, self.tdengine, schema, since, self.limit)
+
+    def read_all(self, connection: "taosws.Connection") -> tuple[Schema | None, str | None, bool]:
+        """The schema, if it is new, and the window: the table's update, and whether that is all of it."""
+        server_time, units = read_clock(connection, self.tdengine)
+        self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
+        schema = read_schema(connection, self.tdengine, units)
+        rows = read_tdengine(
+            connection, self.tdengine, schema, f"{schema.key} >= NOW() - {self.span}", self.limit
+        )
+        is_new = self.window is None or schema != self.window.schema
+        window = Window(schema, self.limit) if is_new else self.window
+        update, whole = window.replace(rows)
+        self.window = window
+        return (schema if is_new else None), update, whole
+
+
+def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, span: str, limit: int) -> None:
+    """The child process: poll every `refresh_rate` ms and tell the pipe, until that is closed.
+
+    A poll that takes longer than that skips the beats it missed. A hung call ends the process.
+    """
+    silence_driver()
+    reader = Reader(tdengine, span, limit)
+    connection = None
+    interval = refresh_rate / 1000
+    beat = time.monotonic()
+    try:
+        while True:
+            try:
+                if connection is None:
+                    with watchdog():
+                        connection, version = connect(tdengine)
+                    pipe.send(Connected(version))
+                    reader.forget_time()
+                with errors_explained(tdengine), watchdog():
+                    message = reader.poll(connection)
+            except TDengineError as error:
+                with watchdog():
+                    connection = None
+                pipe.send(Failed(str(error)))
+                beat = time.monotonic() + RETRY_DELAY
+            else:
+                pipe.send(message)
+                beat += interval * max(1, math.ceil((time.monotonic() - beat) / interval))
+            if pipe.poll(max(0, beat - time.monotonic())):
+                return
+    except OSError:
+        return  # the server has ended

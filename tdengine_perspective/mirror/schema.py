@@ -1,0 +1,163 @@
+"""Owns a table's columns: TDengine's and Perspective's side of them, and how values get across."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tdengine_perspective.tdengine import Refused, TDengine, quote_name
+
+if TYPE_CHECKING:
+    import taosws
+
+CALENDAR = (-62_135_596_800_000, 253_402_300_799_999)  # years 1 to 9999, in ms since 1970
+ENGINES_OWN = ("psp_", "__INDEX__", "__ROW_PATH__")  # Perspective bears no column with this in its name
+
+# A row of a query: timestamp (in the database's unit, since 1970), subtable, then the other columns' values.
+Row = tuple
+
+
+def unchanged(values: Sequence[Any]) -> Sequence[Any]:
+    return values
+
+
+def as_float(values: Sequence[Any]) -> list[str | None]:
+    """As text, which Perspective reads to the last bit, and JSON's numbers only nearly.
+
+    None for NaN and infinity, which the viewer can't draw.
+    """
+    if set(map(type, values)) == {float} and math.isfinite(sum(values)):  # the same in a third of the time
+        return list(map(repr, values))
+    return [None if value is None or not math.isfinite(value) else repr(float(value)) for value in values]
+
+
+def as_string(values: Sequence[str | None]) -> Sequence[str | None]:
+    """Perspective ends a text at a NUL."""
+    if any(value and "\0" in value for value in values):
+        return [value and value.replace("\0", "\N{REPLACEMENT CHARACTER}") for value in values]
+    return values
+
+
+def as_hexadecimal(values: Sequence[bytes | None]) -> list[str | None]:
+    return [value if value is None else value.hex() for value in values]
+
+
+# By TDengine's name of a type: Perspective's type, and what makes the column's values JSON. TIMESTAMP is not
+# among them, since its unit is the database's.
+INTEGER = ("integer", unchanged)  # of 32 bits
+FLOAT = ("float", as_float)
+STRING = ("string", as_string)
+HEXADECIMAL = ("string", as_hexadecimal)
+TYPES: dict[str, tuple[str, Callable[[Sequence[Any]], Sequence[Any]]]] = {
+    "BOOL": ("boolean", unchanged),
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INT", "TINYINT UNSIGNED", "SMALLINT UNSIGNED"), INTEGER),
+    **dict.fromkeys(("INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "FLOAT", "DOUBLE", "DECIMAL"), FLOAT),
+    **dict.fromkeys(("VARCHAR", "BINARY", "NCHAR", "JSON"), STRING),
+    **dict.fromkeys(("VARBINARY", "GEOMETRY", "BLOB"), HEXADECIMAL),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str  # in TDengine
+    label: str  # in Perspective
+    kind: str  # TDengine's type, without a length
+
+    @property
+    def sql(self) -> str:
+        """Timestamps as numbers: parsing text would cost more than the query."""
+        name = quote_name(self.name)
+        return f"CAST({name} AS BIGINT)" if self.kind == "TIMESTAMP" else name
+
+    @property
+    def result_kind(self) -> str:
+        """The type that it has in a query's result."""
+        return {"TIMESTAMP": "BIGINT", "VARCHAR": "BINARY"}.get(self.kind, self.kind)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A table's columns, tags included, the first of which is the key: TDengine's and Perspective's side."""
+
+    columns: tuple[Column, ...]
+    left_out: tuple[str, ...]  # columns that can't be shown, each with the reason
+    key_size: int  # 3 where a second column is part of the key, else 2
+    units: int  # of a timestamp, a ms
+
+    @cached_property
+    def select(self) -> str:
+        """The SELECT's list: the key's parts first, see Row."""
+        key, *others = (column.sql for column in self.columns)
+        return ", ".join([key, "tbname", *others])
+
+    @cached_property
+    def result_kinds(self) -> list[str]:
+        key, *others = (column.result_kind for column in self.columns)
+        return [key, "BINARY", *others]
+
+    @cached_property
+    def key(self) -> str:
+        return quote_name(self.columns[0].name)
+
+    @cached_property
+    def order_of_ties(self) -> str:
+        """What orders rows of one timestamp, as their keys are ordered."""
+        second = [quote_name(self.columns[1].name)] if self.key_size == 3 else []
+        return ", ".join(f"{name} DESC" for name in ["tbname", *second])
+
+    @cached_property
+    def perspective(self) -> dict[str, str]:
+        """The Perspective table's columns and their types."""
+        return {
+            column.label: "datetime" if column.kind == "TIMESTAMP" else TYPES[column.kind][0]
+            for column in self.columns
+        }
+
+    def milliseconds(self, timestamps: Sequence[int | None]) -> list[int | None]:
+        """Since 1970; None outside the calendar, where neither Perspective nor a browser can go."""
+        first, last = CALENDAR[0] * self.units, (CALENDAR[1] + 1) * self.units
+        return [
+            None if value is None or not first <= value < last else value // self.units
+            for value in timestamps
+        ]
+
+    def as_json(self, rows: Sequence[Row], slots: Sequence[int]) -> str:
+        """The rows as JSON columns, `__INDEX__` saying which slots they go to."""
+        timestamps, _, *others = zip(*rows, strict=True)
+        content: dict[str, Sequence[Any]] = {"__INDEX__": slots}
+        for column, values in zip(self.columns, (timestamps, *others), strict=True):
+            if column.kind == "TIMESTAMP":
+                content[column.label] = self.milliseconds(values)
+            else:
+                content[column.label] = TYPES[column.kind][1](values)
+        return json.dumps(content)
+
+
+def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int) -> Schema:
+    """Ask TDengine for the table's columns; raises Refused where it can't be shown, or taosws.Error."""
+    found = [
+        (name, kind.partition("(")[0], note)
+        for name, kind, _, note, *_ in connection.query(f"DESCRIBE {tdengine.table_sql}")
+    ]
+    if found[0][1] != "TIMESTAMP":
+        raise Refused(
+            f"{tdengine.database}.{tdengine.table} can't be shown: its first column, {found[0][0]}, "
+            "is no TIMESTAMP"
+        )
+    names = [name for name, _, _ in found]
+    key_names = [names[0], *(name for name, _, note in found if note == "COMPOSITE KEY")]
+    columns, left_out = [], []
+    for name, kind, _ in found:
+        if any(part in name for part in ENGINES_OWN):
+            left_out.append(f"{name}, a name that Perspective keeps for itself")
+        elif kind != "TIMESTAMP" and kind not in TYPES:
+            left_out.append(f"{name}, of the type {kind}, which is not known here")
+        else:
+            columns.append(Column(name, name, kind))
+    if [column.name for column in columns[: len(key_names)]] != key_names:
+        raise Refused(f"{tdengine.database}.{tdengine.table} can't be shown: its key is {left_out[0]}")
+    if names[0] == "ts" and "timestamp" not in names:
+        columns[0] = Column("ts", "timestamp", "TIMESTAMP")
+    return Schema(tuple(columns), tuple(left_out), 1 + len(key_names), units)

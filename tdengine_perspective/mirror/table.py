@@ -1,0 +1,101 @@
+"""Owns the Perspective table that follows TDengine."""
+
+import logging
+from collections.abc import Callable, Collection
+
+import perspective
+
+from tdengine_perspective.engine import MemoryWatch, return_freed_memory
+from tdengine_perspective.mirror.messages import Connected, Ended, Failed, Message, Poll
+from tdengine_perspective.mirror.schema import Schema
+from tdengine_perspective.mirror.state import State
+from tdengine_perspective.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """The table, once TDengine has told its columns, and its source's `state`. All on the loop's thread.
+
+    send_viewers_away(reason): called before the table is deleted, as it can't be while there are views of it.
+    check_columns(names): called with the columns of each table that is made.
+    """
+
+    def __init__(
+        self,
+        client: perspective.Client,
+        settings: Settings,
+        send_viewers_away: Callable[[str], None] = lambda reason: None,
+        check_columns: Callable[[Collection[str]], None] = lambda names: None,
+    ):
+        self.client = client
+        self.settings = settings
+        self.send_viewers_away = send_viewers_away
+        self.check_columns = check_columns
+        self.table: perspective.Table | None = None
+        self.schema: Schema | None = None
+        self.state = State(settings)
+        self.memory = MemoryWatch()
+        self.failed_renewal: perspective.PerspectiveError | None = None
+
+    def take(self, message: Message) -> None:
+        """Act on what the reader says. Raises PerspectiveError where the table has to be filled anew."""
+        if self.failed_renewal:
+            error, self.failed_renewal = self.failed_renewal, None
+            raise error
+        match message:
+            case Connected():
+                self.state.version = message.version
+            case Poll():
+                if message.schema is not None and message.schema != self.schema:
+                    self.make_table(message.schema)
+                self.update_table(message)
+                self.state.note_poll(message)
+            case Failed():
+                self.state.note_failure(message.error)
+            case Ended():
+                self.state.note_restart()
+
+    def make_table(self, schema: Schema) -> None:
+        """Make the table, anew where it is there with other columns; the viewers then have to come again."""
+        source = f"{self.settings.taos_database}.{self.settings.taos_tablename}"
+        for column in schema.left_out:
+            log.warning("%s: left out the column %s", source, column)
+        columns = list(schema.perspective.items())
+        if self.table is None or columns != list(self.schema.perspective.items()):
+            if self.table is not None:
+                log.info("%s has other columns now", source)
+                self.send_viewers_away("the table's columns have changed")
+                self.table.delete()
+            self.table = self.client.table(dict(columns), name=self.settings.perspective_table_name)
+            self.state.rows = 0
+            self.check_columns(schema.perspective)
+        self.schema = schema
+
+    def update_table(self, poll: Poll) -> None:
+        """Hand the change to the table, as one update; the viewers hear of it from the engine."""
+        if poll.whole and poll.update:
+            self.table.replace(poll.update, format="columns")
+        elif poll.update:
+            self.table.update(poll.update, format="columns")
+        elif poll.whole and self.state.rows:
+            self.table.clear()
+
+    def renew_table_when_due(self) -> None:
+        """Have the engine forget what viewers filled the memory with; to be called once a second or so.
+
+        It keeps all text that an expression ever made, and all text and patterns in expressions, until the
+        table is replaced.
+        """
+        if self.table is None or not self.memory.has_grown():
+            return
+        # With the rows' own places in the table, where the next updates will look for them.
+        columns = [*self.table.columns(), "__INDEX__"]
+        everything = self.table.view(columns=columns, expressions={"__INDEX__": "index()"})
+        try:
+            self.table.replace(everything.to_arrow())
+        except perspective.PerspectiveError as error:  # rare, and nobody knows what the table holds now
+            self.failed_renewal = error
+        everything.delete()  # or each later update would compute it, too
+        return_freed_memory()
+        self.memory.begin_anew()

@@ -1,0 +1,166 @@
+"""Owns the HTTP side: the page and its files, `/health`, `/layout`, and listening."""
+
+import asyncio
+import base64
+import errno
+import functools
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import perspective
+import tornado.httpserver
+import tornado.web
+
+from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.settings import SettingError, Settings
+
+PAGE = Path(__file__).parent.parent / "prsp-viewer.html"
+BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
+
+# For Application.listen: who connects and then says nothing is gone after 10 s. No request here has a body.
+http_settings = {
+    "idle_connection_timeout": 10,
+    "body_timeout": 10,
+    "max_body_size": 1024,
+    "max_header_size": 16 << 10,
+}
+
+
+class Handler(tornado.web.RequestHandler):
+    """What all pages share: who may ask, and headers that keep the page to its own server."""
+
+    def initialize(self, admission: Admission) -> None:
+        self.admission = admission
+
+    def prepare(self) -> None:
+        self.admission.check(self.request)
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+
+class NotFoundHandler(Handler):
+    def prepare(self) -> None:
+        super().prepare()
+        raise tornado.web.HTTPError(404)
+
+
+class PageHandler(Handler):
+    def get(self) -> None:
+        page = PAGE.read_bytes()
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", content_security_policy(page))
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(page)
+
+
+def content_security_policy(page: bytes) -> str:
+    """What the page may load: its own script, and Perspective from this server.
+
+    Perspective compiles WebAssembly, runs its charts in workers made from blobs, and sets styles on its
+    elements, which no hash can cover.
+    """
+    script = re.search(rb'<script type="module">(.*?)</script>', page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'self' 'sha256-{digest}' blob: 'wasm-unsafe-eval'; "
+        "worker-src blob:; style-src 'self' 'unsafe-inline'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+class AnswerHandler(Handler):
+    """An answer for the page alone, which may come from another server."""
+
+    allowed_origin: str | None = None  # the page's that may read the answer
+
+    def prepare(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin and self.admission.allows_origin(self.request):
+            self.allowed_origin = origin
+            self.set_default_headers()
+        super().prepare()
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Vary", "Origin")
+        self.set_header("Cache-Control", "no-store")
+        if self.allowed_origin:  # also where the answer is an error, which clears all other headers
+            self.set_header("Access-Control-Allow-Origin", self.allowed_origin)
+
+    def options(self) -> None:
+        """A browser asks whether a page of another origin may send the token."""
+        self.set_header("Access-Control-Allow-Headers", "Authorization")
+        self.set_status(204)
+
+
+class HealthHandler(AnswerHandler):
+    """How things are, for the page and for monitors."""
+
+    def initialize(self, admission: Admission, health: Callable[[], dict[str, object]]) -> None:
+        super().initialize(admission)
+        self.health = health
+
+    def get(self) -> None:
+        health = self.health()
+        self.set_status(200 if health["status"] == "live" else 503)
+        self.finish(health)
+
+
+class LayoutHandler(AnswerHandler):
+    """How the page arranges its viewers at first."""
+
+    def initialize(self, admission: Admission, layout: str) -> None:
+        super().initialize(admission)
+        self.layout = layout
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(self.layout)
+
+
+class BrowserFileHandler(Handler):
+    """Perspective's browser side out of the installed package, so that its version is the server's."""
+
+    async def get(self, name: str) -> None:
+        body, compressed, etag = await asyncio.to_thread(read_browser_file, name)
+        self.set_header("Content-Type", "text/css" if name.endswith(".css") else "text/javascript")
+        self.set_header("Access-Control-Allow-Origin", "*")  # a public library; a page on :8081 loads it too
+        self.set_header("Cache-Control", "no-cache")  # ask each time whether the copy is current, by its ETag
+        self.set_header("Vary", "Accept-Encoding")
+        self.set_header("ETag", etag)
+        if self.check_etag_header():
+            self.set_status(304)
+            return
+        if "gzip" in self.request.headers.get("Accept-Encoding", ""):
+            self.set_header("Content-Encoding", "gzip")
+            body = compressed
+        self.finish(body)
+
+    def compute_etag(self) -> None:
+        return None  # set above
+
+
+@functools.cache
+def read_browser_file(name: str) -> tuple[bytes, bytes, str]:
+    """The file, the file compressed, and its ETag."""
+    body = (BROWSER_FILES / name).read_bytes()
+    return body, gzip.compress(body, 6), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def listen(app: tornado.web.Application, settings: Settings) -> tornado.httpserver.HTTPServer:
+    """Raises SettingError where it can't."""
+    host, port = settings.perspective_host, settings.perspective_port
+    try:
+        return app.listen(port, host, **http_settings)
+    except (OSError, UnicodeError) as error:  # Unicode's: a name that can be none of a host
+        reason = getattr(error, "strerror", "Not the name of a host")
+        is_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "PORT to a free port" if is_port else "HOST to an address of this machine"
+        raise SettingError(f"can't listen on {host}:{port}: {reason}; set PERSPECTIVE_{remedy}") from None
