@@ -536,7 +536,7 @@ settings, all of them environment variables:
                                       commas between several
   PERSPECTIVE_TOKEN                   what viewers must know: ?token= in the page's address
 
-The dashboard is at http://localhost:8080/ then, its state as JSON at /health. README.md says more.
+The dashboard is at http://localhost:8080/ then, its state as JSON at /health. docs/settings.md says more.
 """
 
 
