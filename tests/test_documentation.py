@@ -605,6 +605,16 @@ def test_a_link_leads_somewhere(document: Path, link: str) -> None:
         assert anchor in anchors(target), f"{target.name} has no heading for #{anchor}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_file_of_the_project_that_is_named_is_there(document: Path) -> None:
+    """Under its path, or by its name alone where that is clear from what it is about."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in ("venv", ".git")]
+    own = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*"))]
+    known = {path.relative_to(ROOT).as_posix() for path in own} | {path.name for path in own}
+    named = re.findall(r"`([\w./-]+\.(?:py|sh|html|js|json|lark|md|txt|toml))`", prose(document))
+    assert set(named) <= known
+
+
 # Pictures
 
 
