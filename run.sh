@@ -36,7 +36,7 @@ Starts the producer and the dashboard's server, and TDengine's emulator where no
   --no-producer   only show what others write; so it is by itself where TAOS_DATABASE or TAOS_TABLENAME is set to
                   another table than power.meters
   --producer      write also into that other table
-Settings are environment variables, such as TAOS_HOST, TAOS_PORT and PERSPECTIVE_PORT; README.md lists them.
+Settings are environment variables, such as TAOS_HOST, TAOS_PORT and PERSPECTIVE_PORT; docs/settings.md lists them.
 END
 }
 

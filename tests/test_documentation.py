@@ -1,14 +1,14 @@
-"""README.md says what is so: its snippets, commands, settings, messages and links are held to the sources.
+"""The documents say what is so: snippets, commands, settings, messages and links are held to the sources.
 
-What the text has to look like for that:
+What their text has to look like for that:
 
 - A fence has a language. ```python producer.py quotes that file: the lines stand there just so, but for their
   common indentation; a line that is only `...` or `…` (also as a comment) stands for what is left out. ```sh
   without a file holds commands to type, ```python without one runs as it stands. HTML and JavaScript always
   quote.
-- The tables under "Settings": a row has names in the first column, defaults in the second, in backquotes.
-- The tables under "When something goes wrong": a row's first column is the message, or several, in
-  backquotes, with … for what varies and for an end that is left out.
+- In docs/settings.md a table's row has names in the first column, defaults in the second, in backquotes.
+- In docs/troubleshooting.md a row's first column is the message, or several, in backquotes, with … for what
+  varies and for an end that is left out.
 """
 
 import ast
@@ -32,7 +32,27 @@ from support import ROOT, Process, answers, free_port, python, wait_for
 if TYPE_CHECKING:
     from conftest import TDengine
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "settings.md"
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))  # of the documentation, one a subject
+DOCUMENTS = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")), *PAGES]
+README_SIZE = 20_000  # bytes at most
+FIRST_SCREEN = 40  # lines of README.md
+
+# Where settings and messages are looked for.
+SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tdengine_perspective/**/*.py")])
+REPORTING_SCRIPTS = [*SCRIPTS, ROOT / "tdengine_emulator" / "__main__.py"]
+SHELL_SCRIPTS = [ROOT / "run.sh", ROOT / "install.sh"]
+VIEWER_PAGE = [ROOT / "prsp-viewer.html", *sorted(ROOT.glob("page/**/*.js"))]
+PAGE_REPORTERS = ("checkAddress", "describeState")  # functions that make the status line
+
+# What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …". The
+# modules that raise it as such an exception (elsewhere the name may mean another), and those that have no
+# other messages; by their files' paths without .py, or a folder's, for all in it.
+TOLD_TO_VIEWERS = {"Refused"}
+ANSWER_VIEWERS = {"viewer_gate"}
+ABOUT_REQUESTS = {"viewer_expressions"}
 
 # What a user starts, as a command begins with it, and how a test asks it for help.
 PROGRAMS = {
@@ -41,18 +61,21 @@ PROGRAMS = {
     "python -m tdengine_emulator": python("-m", "tdengine_emulator", "--help"),
     "sh run.sh": ["sh", "run.sh", "--help"],
 }
-# Commands in the README that are not the project's: no test can run them on any machine.
+# Commands in the documents that are not the project's: no test can run them on any machine.
 OUTSIDE = {"apt-get", "apt-key", "curl", "docker", "echo", "systemctl", "tee", "wget"}
 # Their options are those of other programs.
-FOREIGN_MODULES = {"http.server", "pytest", "venv"}
-SCRIPTS = sorted(path for path in ROOT.glob("*.py"))
+FOREIGN_MODULES = {"http.server", "pytest", "ruff", "venv"}
 NAME = r"(?<![A-Z_])(?:TAOS|PERSPECTIVE)_[A-Z_]+"
+
+
+FENCE = re.compile(r"^ *```(.*)\n((?:.*\n)*?) *```$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Fence:
     """A fenced block: its info string's language and file, its text, and the heading it stands under."""
 
+    document: str
     language: str
     file: str
     text: str
@@ -60,37 +83,74 @@ class Fence:
     line: int
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.language} {self.file}".strip()
+        return f"{self.document} line {self.line}: {self.language} {self.file}".strip()
 
 
-FENCE = re.compile(r"^ *```(.*)\n((?:.*\n)*?) *```$", re.MULTILINE)
-PROSE = FENCE.sub("", README)
-CODE_SPANS = re.findall(r"`([^`\n]+)`", PROSE)
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
 
 
-def read_fences() -> Iterator[Fence]:
-    for found in FENCE.finditer(README):
-        before = README[: found.start()]
+@functools.cache
+def prose(document: Path) -> str:
+    """A document without its fences."""
+    return FENCE.sub("", document.read_text())
+
+
+def read_fences(document: Path) -> Iterator[Fence]:
+    text = document.read_text()
+    for found in FENCE.finditer(text):
+        before = text[: found.start()]
         language, _, file = found[1].strip().partition(" ")
         headings = re.findall(r"^#+ (.+)$", FENCE.sub("", before), re.MULTILINE)
         line = before.count("\n") + 1
-        yield Fence(language, file.strip(), textwrap.dedent(found[2]), headings[-1], line)
+        yield Fence(name_of(document), language, file.strip(), textwrap.dedent(found[2]), headings[-1], line)
 
 
-FENCES = list(read_fences())
+FENCES = [fence for document in DOCUMENTS for fence in read_fences(document)]
+CODE_SPANS = [code for document in DOCUMENTS for code in re.findall(r"`([^`\n]+)`", prose(document))]
 
 
-def table_rows(section: str) -> list[list[str]]:
-    """The cells of the tables under a heading, without their heads."""
-    heading = re.search(rf"^(#+) {re.escape(section)}$", PROSE, re.MULTILINE)
-    assert heading, f"README.md has no section {section!r}"
-    body = re.split(rf"^#{{1,{len(heading[1])}}} ", PROSE[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0]
-    rows = re.findall(r"^\|(.*)\|$", body, re.MULTILINE)
+def table_rows(document: Path) -> list[list[str]]:
+    """The cells of a document's tables, without their heads."""
+    rows = re.findall(r"^\|(.*)\|$", prose(document), re.MULTILINE)
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)] for row in rows]
     rules = [number for number, row in enumerate(cells) if set("".join(row)) <= set("-: ")]
     heads = {number - 1 for number in rules}
-    assert rules, f"section {section!r} has no table"
+    assert rules, f"{name_of(document)} has no table"
     return [row for number, row in enumerate(cells) if number not in heads | set(rules)]
+
+
+# Structure
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len(README.read_bytes()) <= README_SIZE
+
+
+def test_the_first_screen_shows_what_it_is_and_how_to_run_and_to_test_it() -> None:
+    screen = "\n".join(README.read_text().splitlines()[:FIRST_SCREEN])
+    assert re.search(r"^!\[[^\]]+\]\(imgs/dashboard\.gif\)$", screen, re.MULTILINE)
+    fences = [found[2] for found in FENCE.finditer(screen)]
+    assert fences == ["sh install.sh\nsh run.sh\n", "sh tests/run.sh\n"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS[1:], ids=name_of)
+def test_the_readme_leads_to_every_document_and_each_page_back(document: Path) -> None:
+    assert name_of(document) in {link.partition("#")[0] for link in links(README)}
+    if document in PAGES:
+        assert "../README.md" in {link.partition("#")[0] for link in links(document)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_code_span_ends_in_its_line(document: Path) -> None:
+    """Or the tests below would not find what stands in it."""
+    assert [line for line in prose(document).splitlines() if line.count("`") % 2] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_document_begins_with_its_one_title(document: Path) -> None:
+    assert re.findall(r"^#+", prose(document), re.MULTILINE)[0] == "#"
+    assert len(re.findall(r"^# ", prose(document), re.MULTILINE)) == 1
 
 
 # Snippets
@@ -254,7 +314,7 @@ def options(program: str) -> set[str]:
 
 
 def usages() -> Iterator[tuple[str, set[str]]]:
-    """The project's programs in the README's code, each with its options there; "" for options alone."""
+    """The project's programs in the documents' code, each with its options there; "" for options alone."""
     typed = [shlex.join(command) for fence in SHELL_SNIPPETS for command in commands(fence.text)]
     for code in [*typed, *CODE_SPANS]:
         code = re.sub(r"^(\w+=\S* )+", "", code).replace("venv/bin/python", "python")
@@ -263,14 +323,14 @@ def usages() -> Iterator[tuple[str, set[str]]]:
             yield program, set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) - {"--help"}
 
 
-def test_every_option_in_the_readme_is_in_the_programs_help() -> None:
+def test_every_option_in_the_documents_is_in_the_programs_help() -> None:
     everywhere = set().union(*map(options, PROGRAMS))
     for program, named in usages():
         assert named <= (options(program) if program else everywhere), (program, named)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_option_is_in_the_readme(program: str) -> None:
+def test_every_option_is_in_the_documents(program: str) -> None:
     named = set().union(*(named for user, named in usages() if user in (program, "")))
     assert options(program) <= named
 
@@ -282,9 +342,9 @@ def test_the_quick_start_makes_a_live_dashboard(clone: Path) -> None:
     Ctrl-C ends all of it.
     """
     typed = [fence for fence in SHELL_SNIPPETS if fence.section == "Quick start"]
-    lines = "\n".join(fence.text for fence in typed).splitlines()
+    lines = typed[0].text.splitlines()
     assert lines == ["sh install.sh", "sh run.sh"]
-    assert "python -m http.server 8081" in README
+    assert "python -m http.server 8081" in README.read_text()
 
     ports = {"6041": free_port(), "8080": free_port(), "8081": free_port()}
     settings = {
@@ -292,7 +352,8 @@ def test_the_quick_start_makes_a_live_dashboard(clone: Path) -> None:
         "PERSPECTIVE_PORT": str(ports["8080"]),
         "PATH": f"{clone / 'venv' / 'bin'}:{os.environ['PATH']}",
     }
-    addresses = re.findall(r"http://localhost:(808[01])([\w/.-]*)", README)
+    everything = "\n".join(document.read_text() for document in DOCUMENTS)
+    addresses = sorted(set(re.findall(r"http://localhost:(808[01])([\w/.-]*)", everything)))
     with (
         Process(["sh", "-c", "\n".join(["set -e", *lines])], settings, cwd=clone) as run,
         Process(["python", "-m", "http.server", str(ports["8081"])], settings, cwd=clone),
@@ -348,10 +409,10 @@ def settings_in_code() -> dict[str, set[str]]:
     return found
 
 
-def settings_in_readme() -> dict[str, str]:
-    """Every setting in the tables under "Settings", and its default there, "" for none."""
+def settings_in_tables() -> dict[str, str]:
+    """Every setting in the tables of docs/settings.md, and its default there, "" for none."""
     found = {}
-    for names, defaults, *_ in table_rows("Settings"):
+    for names, defaults, *_ in table_rows(SETTINGS):
         listed = re.findall(rf"`({NAME})`", names)
         given = re.findall(r"`([^`]*)`", defaults) or [""] * len(listed)
         if listed:
@@ -359,13 +420,13 @@ def settings_in_readme() -> dict[str, str]:
     return found
 
 
-def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
-    assert sorted(settings_in_readme()) == sorted(settings_in_code())
+def test_every_setting_is_in_the_table_and_the_other_way_round() -> None:
+    assert sorted(settings_in_tables()) == sorted(settings_in_code())
 
 
-def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
+def test_the_defaults_in_the_table_are_those_of_the_code() -> None:
     code = settings_in_code()
-    assert {name: {default} for name, default in settings_in_readme().items()} == {
+    assert {name: {default} for name, default in settings_in_tables().items()} == {
         name: {
             default.replace("_", "") if default.replace("_", "").isdigit() else default
             for default in defaults
@@ -375,9 +436,9 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
     }
 
 
-def test_no_setting_is_named_that_there_is_not() -> None:
-    text = "\n".join(line for line in README.splitlines() if not line.lstrip().startswith("docker"))
-    assert set(re.findall(NAME, text)) <= settings_in_code().keys()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_no_setting_is_named_that_there_is_not(document: Path) -> None:
+    assert set(re.findall(NAME, document.read_text())) <= settings_in_code().keys()
 
 
 # Messages
@@ -386,9 +447,6 @@ PREFIX = r"^(?:producer|perspective_server|tdengine_emulator|run\.sh|install\.sh
 # Functions that print or log their text, and exceptions (besides the scripts' own) whose text is printed.
 REPORTERS = {"fail", "failed", "report", "warning", "error", "critical", "note"}
 ERRORS = {"SystemExit", "ArgumentTypeError", "ValueError", "OSError", "RuntimeError"}
-# What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …".
-TOLD_TO_VIEWERS = {("viewer_gate.py", "Refused")}
-ABOUT_REQUESTS = "viewer_expressions.py"
 GOOD_NEWS = {"writing again"}
 
 
@@ -425,12 +483,20 @@ def texts(node: ast.expr) -> list[str]:
     return [template(node)]
 
 
+def is_one_of(script: Path, modules: set[str]) -> bool:
+    """Whether the script, or a folder that it is in, is among the modules."""
+    module = script.relative_to(ROOT).with_suffix("")
+    return not modules.isdisjoint(path.as_posix() for path in (module, *module.parents))
+
+
 def messages_in_python(script: Path) -> Iterator[str]:
+    if is_one_of(script, ABOUT_REQUESTS):
+        return
     for node in ast.walk(ast.parse(script.read_text())):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = ast.unparse(node.func).rpartition(".")[2]
-        if (script.name, name) in TOLD_TO_VIEWERS:
+        if name in TOLD_TO_VIEWERS and is_one_of(script, ANSWER_VIEWERS):
             continue
         to_stderr = any(ast.unparse(keyword.value) == "sys.stderr" for keyword in node.keywords)
         if name in REPORTERS or name in own_errors() or (name == "print" and to_stderr):
@@ -449,11 +515,14 @@ def messages_in_shell(script: Path) -> Iterator[str]:
             yield re.sub(r"\$\{[^}]*\}|\$\([^)]*\)|\$\w+", "…", message)
 
 
-def messages_in_page(page: Path) -> Iterator[str]:
+def messages_in_page() -> Iterator[str]:
     """What stands in its status line, but for "live", and why it does not start at all."""
-    for function in ("checkAddress", "describeState"):
-        body = re.search(rf"function {function}\(.*?\n      \}}\n", page.read_text(), re.DOTALL)
-        assert body, f"{page.name} has no {function}"
+    text = "\n".join(file.read_text() for file in VIEWER_PAGE)
+    for function in PAGE_REPORTERS:
+        body = re.search(
+            rf"^( *)(?:export )?function {function}\(.*?\n\1\}}\n", text, re.DOTALL | re.MULTILINE
+        )
+        assert body, f"the page has no function {function}"
         found = re.findall(r"(?:\[\"\w+\", |Error\()(?:\"([^\"]*)\"|`([^`]*)`)", body[0])
         assert found, f"{function} says nothing that this test can find"
         for plain, varying in found:
@@ -466,19 +535,19 @@ def messages_in_code() -> set[str]:
     What only puts other messages together has fewer than two words of its own, and is left out.
     """
     found: list[str] = []
-    for script in (*SCRIPTS, ROOT / "tdengine_emulator" / "__main__.py"):
-        found += messages_in_python(script) if script.name != ABOUT_REQUESTS else []
-    for script in ("run.sh", "install.sh"):
-        found += messages_in_shell(ROOT / script)
-    found += messages_in_page(ROOT / "prsp-viewer.html")
+    for script in REPORTING_SCRIPTS:
+        found += messages_in_python(script)
+    for script in SHELL_SCRIPTS:
+        found += messages_in_shell(script)
+    found += messages_in_page()
     messages = {normal(text) for text in found} - GOOD_NEWS
     return {text for text in messages if len(re.findall(r"[A-Za-z]{2,}", text)) > 1}
 
 
-def messages_in_readme() -> list[str]:
-    """The messages in the first column under "When something goes wrong"."""
+def messages_in_tables() -> list[str]:
+    """The messages in the first column of the tables of docs/troubleshooting.md."""
     found = []
-    for row in table_rows("When something goes wrong"):
+    for row in table_rows(TROUBLESHOOTING):
         found += re.findall(r"`([^`]+)`", row[0]) or [row[0]]
     return [normal(message) for message in found]
 
@@ -492,8 +561,8 @@ def covers(row: str, message: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, row.split("…"))), message) is not None
 
 
-def test_every_message_is_in_one_row_of_the_readme() -> None:
-    rows = messages_in_readme()
+def test_every_message_is_in_one_row_of_the_tables() -> None:
+    rows = messages_in_tables()
     wrong = []
     for message in sorted(messages_in_code()):
         covering = [row for row in rows if covers(row, message)]
@@ -502,35 +571,48 @@ def test_every_message_is_in_one_row_of_the_readme() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_message_in_the_readme_is_one_of_the_programs() -> None:
+def test_every_message_in_the_tables_is_one_of_the_programs() -> None:
     messages = messages_in_code()
-    assert [row for row in messages_in_readme() if not any(covers(row, text) for text in messages)] == []
+    assert [row for row in messages_in_tables() if not any(covers(row, text) for text in messages)] == []
 
 
 # Links
 
 
-def anchors(document: str) -> set[str]:
+def links(document: Path) -> list[str]:
+    found = re.findall(r"\]\(([^)\s]+)\)", prose(document))
+    found += re.findall(r"(?:href|src|srcset)=\"([^\"\s]+)\"", prose(document))
+    return sorted({link for link in found if not re.match(r"https?://", link)})
+
+
+def anchors(document: Path) -> set[str]:
     """The names that GitHub gives a document's headings."""
-    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-LINKS = sorted(
-    {
-        *re.findall(r"\]\(([^)\s]+)\)", PROSE),
-        *re.findall(r"(?:href|src|srcset)=\"([^\"\s]+)\"", PROSE),
-    }
+@pytest.mark.parametrize(
+    ("document", "link"),
+    [(document, link) for document in DOCUMENTS for link in links(document)],
+    ids=lambda value: name_of(value) if isinstance(value, Path) else value,
 )
-
-
-@pytest.mark.parametrize("link", [link for link in LINKS if not re.match(r"https?://", link)])
-def test_a_link_leads_somewhere(link: str) -> None:
+def test_a_link_leads_somewhere(document: Path, link: str) -> None:
     file, _, anchor = link.partition("#")
-    target = ROOT / file if file else ROOT / "README.md"
+    target = (document.parent / file).resolve() if file else document
     assert target.exists(), f"there is no {file}"
+    assert target.is_relative_to(ROOT), f"{file} is none of the project's"
     if anchor:
-        assert anchor in anchors(target.read_text()), f"{target.name} has no heading for #{anchor}"
+        assert anchor in anchors(target), f"{target.name} has no heading for #{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_file_of_the_project_that_is_named_is_there(document: Path) -> None:
+    """Under its path, or by its name alone where that is clear from what it is about."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in ("venv", ".git")]
+    own = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*"))]
+    known = {path.relative_to(ROOT).as_posix() for path in own} | {path.name for path in own}
+    named = re.findall(r"`([\w./-]+\.(?:py|sh|html|js|json|lark|md|txt|toml))`", prose(document))
+    assert set(named) <= known
 
 
 # Pictures
