@@ -139,7 +139,8 @@ def main() -> None:
         description="Show the newest rows of a table in TDengine, live, in a browser.",
         epilog="settings, all of them environment variables:\n"
         f"{describe_settings()}\n\n"
-        "The dashboard is at http://localhost:8080/ then, its state as JSON at /health. docs/settings.md says more.",
+        "The dashboard is at http://localhost:8080/ then, its state as JSON at /health. More stands in\n"
+        "docs/settings.md.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)

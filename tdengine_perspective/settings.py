@@ -20,29 +20,34 @@ class SettingError(ValueError):
     """A setting that makes no sense: which, and what it has to be, in one line."""
 
 
-def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """Reads a whole number within bounds. Raises ValueError, in words."""
+def any_text(name: str, text: str) -> str:
+    return text
 
-    def read(text: str) -> int:
+
+def whole_number(lowest: int, highest: int) -> Callable[[str, str], int]:
+    """Reads a whole number within bounds. Raises SettingError."""
+
+    def read(name: str, text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
-            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+            raise SettingError(f"{name}={text}: must be a whole number from {lowest} to {highest}")
         return int(text)
 
     return read
 
 
-def time_span(text: str) -> str:
-    """Reads a span as TDengine writes it, such as "12h". Raises ValueError, in words."""
+def time_span(name: str, text: str) -> str:
+    """Reads a span as TDengine writes it, such as "12h". Raises SettingError."""
     found = re.fullmatch(r"([0-9]{1,15})([asmhdw])", text)
     if not found or not 1 <= int(found[1]) * SPAN_UNITS[found[2]] <= LONGEST_SPAN * SPAN_UNITS["d"]:
-        raise ValueError(
-            f"must be a whole number and a unit, a (ms) s m h d or w, such as 12h, at most {LONGEST_SPAN}d"
+        raise SettingError(
+            f"{name}={text}: must be a whole number and a unit, a (ms) s m h d or w, such as 12h, "
+            f"at most {LONGEST_SPAN}d"
         )
     return text
 
 
-def setting(default: Any, meaning: str, read: Callable[[str], Any] = str) -> Any:
-    """A field of Settings. `read` makes the value of the variable's text, or raises ValueError."""
+def setting(default: Any, meaning: str, read: Callable[[str, str], Any] = any_text) -> Any:
+    """A field of Settings. `read` makes the value of the variable's name and text, or raises SettingError."""
     return field(default=default, metadata={"meaning": meaning, "read": read})
 
 
@@ -79,13 +84,8 @@ class Settings:
         found = {}
         for each in fields(cls):
             name = each.name.upper()
-            text = environment.get(name)
-            if not text:
-                continue
-            try:
-                found[each.name] = each.metadata["read"](text)
-            except ValueError as error:
-                raise SettingError(f"{name}={text}: {error}") from None
+            if environment.get(name):
+                found[each.name] = each.metadata["read"](name, environment[name])
         return cls(**found)
 
 

@@ -22,12 +22,14 @@ import subprocess
 import sysconfig
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support import ROOT, Process, answers, free_port, python, wait_for
+
+from tdengine_perspective.settings import Settings
 
 if TYPE_CHECKING:
     from conftest import TDengine
@@ -51,8 +53,8 @@ PAGE_REPORTERS = ("checkAddress", "describeState")  # functions that make the st
 # modules that raise it as such an exception (elsewhere the name may mean another), and those that have no
 # other messages; by their files' paths without .py, or a folder's, for all in it.
 TOLD_TO_VIEWERS = {"Refused"}
-ANSWER_VIEWERS = {"viewer_gate"}
-ABOUT_REQUESTS = {"viewer_expressions"}
+ANSWER_VIEWERS = {"tdengine_perspective/gate"}
+ABOUT_REQUESTS = {"tdengine_perspective/gate/expressions"}
 
 # What a user starts, as a command begins with it, and how a test asks it for help.
 PROGRAMS = {
@@ -375,38 +377,40 @@ def is_given_out(port: int, path: str) -> bool:
 # Settings
 
 
-def settings_in_python(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
-    """The environment variables that a script reads, and their defaults where they stand beside it."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.BoolOp(
-                values=[ast.Call(args=[ast.Constant(value=str(name))]), ast.Constant(value=default)]
-            ):
-                if re.fullmatch(NAME, name):
-                    yield name, str(default)
-            case ast.Call(args=[ast.Constant(value=str(name)), ast.Constant(value=default), *_]):
-                if re.fullmatch(NAME, name):
-                    yield name, str(default)
-            case ast.Call(
-                func=ast.Attribute(attr="get" | "getenv"), args=[ast.Constant(value=str(name)), *_]
-            ):
-                if re.fullmatch(r"[A-Z_]+", name):
-                    yield name, None
-            case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str(name))):
-                yield name, None
-            case ast.Constant(value=str(name)) if re.fullmatch(NAME, name):
-                yield name, None
+def settings_in_code() -> dict[str, str]:
+    """Every setting and its default, "" for none."""
+    return {each.name.upper(): str(each.default) for each in fields(Settings)}
 
 
-def settings_in_code() -> dict[str, set[str]]:
-    """Every setting, and each default that the sources give it."""
-    found: dict[str, set[str]] = {}
-    for script in SCRIPTS:
-        for name, default in settings_in_python(ast.parse(script.read_text())):
-            found.setdefault(name, set()).update([default] if default is not None else [])
-    for name, default in re.findall(rf"\$\{{({NAME}):?-([^}}]*)\}}", (ROOT / "run.sh").read_text()):
-        found.setdefault(name, set()).update([default] if default else [])
-    return found
+def settings_read(tree: ast.AST) -> set[str]:
+    """The settings whose names stand in a script, as one that reads the environment has them."""
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {text for text in texts if isinstance(text, str) and re.fullmatch(NAME, text)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_no_program_reads_a_setting_by_itself(script: Path) -> None:
+    tree = ast.parse(script.read_text())
+    assert settings_read(tree) == set()
+    reads = re.search(r"os\.(?:environ|getenv)\b", ast.unparse(tree))
+    assert not reads or name_of(script) == "tdengine_perspective/settings.py"
+
+
+def test_run_sh_has_the_same_defaults() -> None:
+    found = re.findall(rf"\$\{{({NAME}):?-([^}}]+)\}}", (ROOT / "run.sh").read_text())
+    assert found, "run.sh has defaults that this test can find"
+    for name, default in found:
+        assert settings_in_code()[name] == default, name
+
+
+@pytest.mark.parametrize(("program", "prefix"), [("producer.py", "TAOS_"), ("perspective_server.py", "")])
+def test_help_lists_every_setting_with_its_default(program: str, prefix: str) -> None:
+    done = subprocess.run(python(program, "--help"), cwd=ROOT, capture_output=True, text=True, check=True)
+    text = " ".join(done.stdout.split())
+    for name, default in settings_in_code().items():
+        if name.startswith(prefix):
+            shown = rf"\({re.escape(default)}\)" if default else ""
+            assert re.search(rf" {name} [^()]+{shown}", text), name
 
 
 def settings_in_tables() -> dict[str, str]:
@@ -425,15 +429,7 @@ def test_every_setting_is_in_the_table_and_the_other_way_round() -> None:
 
 
 def test_the_defaults_in_the_table_are_those_of_the_code() -> None:
-    code = settings_in_code()
-    assert {name: {default} for name, default in settings_in_tables().items()} == {
-        name: {
-            default.replace("_", "") if default.replace("_", "").isdigit() else default
-            for default in defaults
-        }
-        or {""}
-        for name, defaults in code.items()
-    }
+    assert settings_in_tables() == settings_in_code()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -445,7 +441,8 @@ def test_no_setting_is_named_that_there_is_not(document: Path) -> None:
 
 PREFIX = r"^(?:producer|perspective_server|tdengine_emulator|run\.sh|install\.sh): "
 # Functions that print or log their text, and exceptions (besides the scripts' own) whose text is printed.
-REPORTERS = {"fail", "failed", "report", "warning", "error", "critical", "note"}
+REPORTERS = {"fail", "failed", "Failed", "report", "warning", "error", "critical", "note"}
+REPORTERS |= {"note_failure", "note_nothing_to_show"}
 ERRORS = {"SystemExit", "ArgumentTypeError", "ValueError", "OSError", "RuntimeError"}
 GOOD_NEWS = {"writing again"}
 
@@ -623,8 +620,8 @@ def test_the_architecture_is_drawn_from_the_sources(tmp_path: Path) -> None:
     for name in ("architecture.svg", "architecture-dark.svg"):
         drawn = (tmp_path / name).read_text()
         assert drawn == (ROOT / "imgs" / name).read_text(), "run: sh imgs/make.sh"
-        for file in re.findall(r"[\w-]+\.(?:py|html)", drawn):
-            assert (ROOT / file).is_file(), file
+        for file in re.findall(r"[\w/-]+\.(?:py|html)", drawn):
+            assert (ROOT / file).is_file() or (ROOT / "tdengine_perspective" / file).is_file(), file
 
 
 def test_the_recording_is_small_enough_for_a_page() -> None:
