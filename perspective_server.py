@@ -54,6 +54,7 @@ PERSPECTIVE_ALLOWED_ORIGINS = os.environ.get("PERSPECTIVE_ALLOWED_ORIGINS") or "
 PERSPECTIVE_TOKEN = os.environ.get("PERSPECTIVE_TOKEN") or ""
 
 PAGE = Path(__file__).with_name("prsp-viewer.html")
+PAGE_MODULES = PAGE.with_name("page")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 MAX_VIEWERS_IN_LAYOUT = 4
 
@@ -323,8 +324,22 @@ class PageHandler(Handler):
         self.finish(page)
 
 
+class PageModuleHandler(Handler):
+    """The page's modules and style sheet, read anew each time, so that a change needs but a reload."""
+
+    def get(self, name: str) -> None:
+        try:
+            module = (PAGE_MODULES / name).read_bytes()
+        except OSError:
+            raise tornado.web.HTTPError(404) from None
+        kind = "css" if name.endswith(".css") else "javascript"
+        self.set_header("Content-Type", f"text/{kind}; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache")  # ask each time whether the copy is current, by its ETag
+        self.finish(module)
+
+
 def content_security_policy(page: bytes) -> str:
-    """What the page may load: its own script, and Perspective from this server.
+    """What the page may load: its own script and modules, and Perspective from this server.
 
     Perspective compiles WebAssembly, runs its charts in workers made from blobs, and sets styles on its
     elements, which no hash can cover.
@@ -456,6 +471,7 @@ def make_app(
     return tornado.web.Application(
         [
             (r"/", PageHandler, {"gate": gate}),
+            (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, {"gate": gate}),
             (r"/health", HealthHandler, {"gate": gate, "mirror": mirror}),
             (r"/layout", LayoutHandler, {"gate": gate, "layout": layout}),
             (r"/websocket", ViewerHandler, {"perspective_server": server, "gate": gate}),

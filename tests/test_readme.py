@@ -449,12 +449,15 @@ def messages_in_shell(script: Path) -> Iterator[str]:
             yield re.sub(r"\$\{[^}]*\}|\$\([^)]*\)|\$\w+", "…", message)
 
 
-def messages_in_page(page: Path) -> Iterator[str]:
-    """What stands in its status line, but for "live", and why it does not start at all."""
-    for function in ("checkAddress", "describeState"):
-        body = re.search(rf"function {function}\(.*?\n      \}}\n", page.read_text(), re.DOTALL)
-        assert body, f"{page.name} has no {function}"
-        found = re.findall(r"(?:\[\"\w+\", |Error\()(?:\"([^\"]*)\"|`([^`]*)`)", body[0])
+# What stands in the page's status line, but for "live", and why it does not start at all.
+PAGE_MESSAGES = {"server.js": "checkAddress", "state.js": "describeState", "not-loaded.js": "whyNotLoaded"}
+
+
+def messages_in_page() -> Iterator[str]:
+    for file, function in PAGE_MESSAGES.items():
+        body = re.search(rf"function {function}\(.*?\n\}}\n", (ROOT / "page" / file).read_text(), re.DOTALL)
+        assert body, f"page/{file} has no {function}"
+        found = re.findall(r"(?:\[\"\w+\", |Error\(|return )(?:\"([^\"]*)\"|`([^`]*)`)", body[0])
         assert found, f"{function} says nothing that this test can find"
         for plain, varying in found:
             yield plain or re.sub(r"\$\{[^}]*(?:\}|$)", "…", varying)
@@ -470,7 +473,7 @@ def messages_in_code() -> set[str]:
         found += messages_in_python(script) if script.name != ABOUT_REQUESTS else []
     for script in ("run.sh", "install.sh"):
         found += messages_in_shell(ROOT / script)
-    found += messages_in_page(ROOT / "prsp-viewer.html")
+    found += messages_in_page()
     messages = {normal(text) for text in found} - GOOD_NEWS
     return {text for text in messages if len(re.findall(r"[A-Za-z]{2,}", text)) > 1}
 
