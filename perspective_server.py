@@ -32,6 +32,7 @@ from tdengine_perspective.web import (
     LayoutHandler,
     NotFoundHandler,
     PageHandler,
+    PageModuleHandler,
     listen,
 )
 
@@ -62,7 +63,7 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
 
 
 def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str) -> tornado.web.Application:
-    """The routes: the page, its health and layout, the viewers' WebSocket and the browser files."""
+    """The routes: the page and its modules, health, layout, the viewers' WebSocket, Perspective's files."""
 
     def health() -> dict[str, object]:
         return {**mirror.state.health(), "viewers": len(viewers.connected)}
@@ -71,6 +72,7 @@ def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str
     return tornado.web.Application(
         [
             (r"/", PageHandler, guarded),
+            (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, guarded),
             (r"/health", HealthHandler, {**guarded, "health": health}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),

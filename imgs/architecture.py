@@ -169,7 +169,7 @@ def draw(palette: dict[str, str]) -> str:
         210,
         118,
         "perspective_server.py",
-        [fact["server"], f"table {fact['table']}", "gate/rules.py: look,", "don't touch"],
+        [fact["server"], f"table {fact['table']}", "the gate: look,", "don't touch"],
     )
     drawing.arrow(286, 285, 198, 285, both_ways=True)
     drawing.text(239, 273, "WebSocket,", "text", SMALL)

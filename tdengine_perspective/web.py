@@ -18,6 +18,7 @@ from tdengine_perspective.gate.admission import Admission
 from tdengine_perspective.settings import SettingError, Settings
 
 PAGE = Path(__file__).parent.parent / "prsp-viewer.html"
+PAGE_MODULES = PAGE.with_name("page")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 
 # For Application.listen: who connects and then says nothing is gone after 10 s. No request here has a body.
@@ -60,8 +61,22 @@ class PageHandler(Handler):
         self.finish(page)
 
 
+class PageModuleHandler(Handler):
+    """The page's modules and style sheet, read anew each time, so that a change needs but a reload."""
+
+    def get(self, name: str) -> None:
+        try:
+            module = (PAGE_MODULES / name).read_bytes()
+        except OSError:
+            raise tornado.web.HTTPError(404) from None
+        kind = "css" if name.endswith(".css") else "javascript"
+        self.set_header("Content-Type", f"text/{kind}; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache")  # ask each time whether the copy is current, by its ETag
+        self.finish(module)
+
+
 def content_security_policy(page: bytes) -> str:
-    """What the page may load: its own script, and Perspective from this server.
+    """What the page may load: its own script and modules, and Perspective from this server.
 
     Perspective compiles WebAssembly, runs its charts in workers made from blobs, and sets styles on its
     elements, which no hash can cover.

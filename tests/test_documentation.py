@@ -47,7 +47,7 @@ SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tdengine_perspective/**/*.py")
 REPORTING_SCRIPTS = [*SCRIPTS, ROOT / "tdengine_emulator" / "__main__.py"]
 SHELL_SCRIPTS = [ROOT / "run.sh", ROOT / "install.sh"]
 VIEWER_PAGE = [ROOT / "prsp-viewer.html", *sorted(ROOT.glob("page/**/*.js"))]
-PAGE_REPORTERS = ("checkAddress", "describeState")  # functions that make the status line
+PAGE_REPORTERS = ("checkAddress", "describeState", "whyNotLoaded")  # functions that make the status line
 
 # What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …". The
 # modules that raise it as such an exception (elsewhere the name may mean another), and those that have no
@@ -520,7 +520,7 @@ def messages_in_page() -> Iterator[str]:
             rf"^( *)(?:export )?function {function}\(.*?\n\1\}}\n", text, re.DOTALL | re.MULTILINE
         )
         assert body, f"the page has no function {function}"
-        found = re.findall(r"(?:\[\"\w+\", |Error\()(?:\"([^\"]*)\"|`([^`]*)`)", body[0])
+        found = re.findall(r"(?:\[\"\w+\", |Error\(|return )(?:\"([^\"]*)\"|`([^`]*)`)", body[0])
         assert found, f"{function} says nothing that this test can find"
         for plain, varying in found:
             yield plain or re.sub(r"\$\{[^}]*(?:\}|$)", "…", varying)

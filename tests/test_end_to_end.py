@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import TDengine
-from support import Process, answers, free_port, python, wait_for
+from support import ROOT, Process, answers, free_port, python, wait_for
 from viewers import Viewer
 
 from tdengine_perspective.layouts import read_layout
@@ -191,6 +191,13 @@ def test_the_server_gives_out_the_page_and_its_library(tdengine: TDengine, datab
         status, headers, page = server.get("/")
         assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         assert b"<perspective-viewer" in page
+        for name, kind in [("main.js", "text/javascript"), ("page.css", "text/css")]:
+            status, headers, body = server.get(f"/page/{name}")
+            assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+            assert headers["Cache-Control"] == "no-cache"
+            assert body == (ROOT / "page" / name).read_bytes()
+            status, _, body = server.get(f"/page/{name}", **{"If-None-Match": headers["Etag"]})
+            assert (status, body) == (304, b"")
         path = "/perspective/perspective-anywidget.js"
         status, headers, library = server.get(path)
         assert (status, headers["Access-Control-Allow-Origin"]) == (200, "*")

@@ -171,7 +171,8 @@ def test_origins_can_be_allowed_and_a_token_asked_for(filled: dict[str, str]) ->
 
 
 def test_every_answer_has_the_headers_that_keep_a_page_safe(server: Server) -> None:
-    for path in ("/", "/health", "/perspective/perspective-anywidget.css", "/nothing", "/perspective/../x"):
+    perspective = "/perspective/perspective-anywidget.css"
+    for path in ("/", "/page/main.js", "/health", perspective, "/nothing", "/perspective/../x"):
         _, headers, _ = server.get(path)
         assert headers["X-Content-Type-Options"] == "nosniff", path
         assert headers["Referrer-Policy"] == "no-referrer", path
@@ -228,6 +229,18 @@ ELSEWHERE = [
     "/perspective//etc/passwd",
     "//etc/passwd",
     "/../../../../etc/passwd",
+    "/page",
+    "/page/",
+    "/page/nothing.js",
+    "/page/main.js/",
+    "/page/main.js.map",
+    "/page/main.js%00",
+    "/page/MAIN.js",
+    "/page//etc/passwd",
+    "/page/../perspective_server.py",
+    "/page/../page/main.js",
+    "/page/..%2fprsp-viewer.html",
+    "/page/%2e%2e/imgs/architecture.svg",
     "/prsp-viewer.html",
     "/producer.py",
     "/tests/",
@@ -245,7 +258,7 @@ def test_there_is_nothing_else_to_be_had(server: Server, path: str) -> None:
     assert len(body) < 200
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/perspective/perspective-anywidget.css"])
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/health", "/perspective/perspective-anywidget.css"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_can_be_sent_to_the_server(server: Server, method: str, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)

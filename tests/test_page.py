@@ -254,12 +254,21 @@ def health(port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def file_server() -> Iterator[str]:
-    """The clone's files from `python -m http.server`; yields the page's address there."""
+def file_server(folder: Path = ROOT) -> Iterator[str]:
+    """The folder's files from `python -m http.server`; yields the page's address there."""
     port = free_port()
-    with Process(python("-m", "http.server", str(port), "--bind", "127.0.0.1")):
+    with Process(python("-m", "http.server", str(port), "--bind", "127.0.0.1"), cwd=folder):
         wait_for(lambda: answers(port), "the file server")
         yield f"http://localhost:{port}/prsp-viewer.html"
+
+
+@contextmanager
+def reverse_proxy(server_port: int) -> Iterator[str]:
+    """Passes requests below /meters/ on to the server; yields the page's address there."""
+    port = free_port()
+    with Process(python("tests/reverse_proxy.py", str(port), str(server_port))):
+        wait_for(lambda: answers(port), "the proxy")
+        yield f"http://localhost:{port}/meters/"
 
 
 def check_that_all_is_live(page: Page) -> None:
@@ -291,6 +300,27 @@ def test_the_page_from_a_file_server_shows_four_live_viewers(live: int, page: Pa
         page.tab.goto(f"{address}?server=localhost:{live}")
         check_that_all_is_live(page)
         assert page.errors == []
+
+
+def test_the_page_below_a_path_of_a_proxy_shows_four_live_viewers(live: int, page: Page) -> None:
+    asked = []
+    page.tab.on("request", lambda request: asked.append(request.url))
+    page.tab.on("websocket", lambda socket: asked.append(socket.url))
+    with reverse_proxy(live) as address:
+        page.tab.goto(address)
+        check_that_all_is_live(page)
+        assert page.errors == []
+    outside = [url for url in asked if not url.startswith(("blob:", "data:"))]
+    outside = [url for url in outside if not url.partition(":")[2].startswith(address.partition(":")[2])]
+    assert outside == [], "all that the page asks for is below its own path"
+
+
+def test_the_page_says_so_when_its_modules_are_missing(clone: Path, page: Page) -> None:
+    (clone / "page" / "state.js").unlink()
+    with file_server(clone) as address:
+        page.tab.goto(address)
+        assert page.state() == "failed"
+        assert "page/" in page.text("#notice p")
 
 
 class TestDashboard:

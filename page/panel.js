@@ -1,0 +1,136 @@
+// Owns one panel: its section and viewer, what the page made of it, and what its user made of it instead.
+
+import { fitWorkspace } from "./fit.js";
+import { makeSettingsReachable } from "./keyboard.js";
+import { themeFor } from "./theme.js";
+import { retitle } from "./timeline.js";
+
+export class Panel {
+  #section = document.createElement("section");
+  #viewer = null;
+  #config = null; // the page's own configuration of it,
+  #own = null; // and what the viewer made of that
+  #arranged = null; // what its user made of it instead, if so: the viewer's workspace
+  #schema = null; // the table's when the viewer was made
+  #isChanging = false;
+
+  constructor(place) {
+    makeSettingsReachable(this.#section);
+    place.append(this.#section);
+  }
+
+  /** Puts a new viewer into the panel, arranged as its user left the one before, as far as that fits. */
+  async show(client, table, facts, config) {
+    if (this.#arranged) {
+      try {
+        const workspace = await fitWorkspace(this.#arranged, table, facts.schema, this.#schema);
+        if (workspace) return await this.#replaceViewer(client, facts, config, withThemes(workspace));
+      } catch (error) {
+        console.warn(error);
+      }
+    }
+    await this.#replaceViewer(client, facts, config, null);
+  }
+
+  /** Changes what the page itself wrote; of what the user arranged only the time that a title tells. */
+  async adapt(config, time) {
+    const isNew = (name) => canonical(config[name]) !== canonical(this.#config[name]);
+    let changes = Object.fromEntries(Object.entries(config).filter(([name]) => isNew(name)));
+    if (this.#arranged) {
+      const saved = await this.save();
+      const { title } = retitle(saved, time);
+      changes = title === saved.title ? {} : { title };
+    } else if (changes.plugin) {
+      changes = config; // another plugin begins with settings of its own
+    }
+    if (Object.keys(changes).length > 0) await this.#change(changes);
+    this.#config = config;
+  }
+
+  async changeTheme() {
+    const { theme } = (await this.#viewer?.save()) ?? {};
+    if (theme && theme !== themeFor(theme)) await this.#change({ theme: themeFor(theme) });
+  }
+
+  /** The viewer's configuration, as it is now. */
+  save() {
+    return this.#viewer.save();
+  }
+
+  remove() {
+    this.#section.remove();
+    this.#viewer?.delete();
+  }
+
+  /** The viewer before stays in sight until the new one is drawn. */
+  async #replaceViewer(client, facts, config, workspace) {
+    const viewer = document.createElement("perspective-viewer");
+    viewer.className = "arriving";
+    this.#section.append(viewer);
+    let own = null;
+    try {
+      await viewer.load(client);
+      if (workspace) await viewer.restoreWorkspace(workspace);
+      else await viewer.restore({ ...config, table: facts.name, theme: themeFor(config.theme) });
+      await configureColumns(viewer, workspace?.panels[viewer.getActivePanel()] ?? config);
+      if (!workspace) own = canonical(await viewer.saveWorkspace());
+    } catch (error) {
+      viewer.remove();
+      throw error;
+    }
+    viewer.addEventListener("perspective-config-update", () => this.#noteArrangement());
+    viewer.classList.remove("arriving");
+    this.#viewer?.remove();
+    this.#viewer?.delete();
+    this.#viewer = viewer;
+    this.#config = config;
+    this.#own = own;
+    this.#arranged = workspace;
+    this.#schema = facts.schema;
+    await this.#nameSection();
+  }
+
+  /** Remembers what the user made of the panel, if it is not what the page itself made of it. */
+  async #noteArrangement() {
+    const workspace = await this.#viewer.saveWorkspace();
+    await this.#nameSection();
+    if (this.#isChanging) return;
+    if (this.#arranged || canonical(workspace) !== this.#own) this.#arranged = workspace;
+  }
+
+  async #nameSection() {
+    this.#section.ariaLabel = (await this.save()).title ?? "";
+  }
+
+  /** Changes the viewer so that it does not pass for its user's arrangement. */
+  async #change(changes) {
+    this.#isChanging = true;
+    try {
+      await this.#viewer.restore(changes);
+      if (changes.expressions) await configureColumns(this.#viewer, changes);
+      const workspace = await this.#viewer.saveWorkspace();
+      if (this.#arranged) this.#arranged = workspace;
+      else this.#own = canonical(workspace);
+    } finally {
+      this.#isChanging = false;
+    }
+  }
+}
+
+/** Restores what `restore` dropped: what was configured for an expression's column, before there was one. */
+async function configureColumns(viewer, { columns_config = {} }) {
+  const saved = await viewer.save();
+  if (canonical(saved.columns_config) !== canonical(columns_config)) await viewer.restore({ columns_config });
+}
+
+function withThemes(workspace) {
+  const themed = ([name, config]) => [name, { ...config, theme: themeFor(config.theme) }];
+  return { ...workspace, panels: Object.fromEntries(Object.entries(workspace.panels).map(themed)) };
+}
+
+/** A value's JSON with the keys in order, for comparing. */
+function canonical(value) {
+  const isObject = (value) => value && typeof value === "object" && !Array.isArray(value);
+  const sorted = (_, value) => (isObject(value) ? Object.fromEntries(Object.entries(value).sort()) : value);
+  return JSON.stringify(value, sorted);
+}

@@ -1,0 +1,52 @@
+// Owns what is known about the server and the connection to it, and says what that comes to.
+
+import { ANSWER_TIMEOUT } from "./server.js";
+import { clock } from "./time.js";
+
+export class State {
+  failure = null; // what keeps the page from working at all
+  hasPanels = false; // whether there are viewers on the page, with live data or older ones
+
+  health = null; // the last answer to GET /health
+  answering = false; // whether the last question was answered
+  answeredAt = 0;
+  staleSince = null;
+  needsToken = false;
+  tokenRefused = false; // it asks for another one than it was sent
+
+  connected = false; // whether the viewers have a WebSocket
+  heardAt = 0; // when it last brought something
+  problem = null; // why the last attempt to connect failed
+  refusal = null; // {at, reason}: when and why a server that answers would not have it
+
+  /** `show` is called whenever something new is known. */
+  constructor(show) {
+    this.show = show;
+  }
+
+  note(changes) {
+    Object.assign(this, changes);
+    this.show(this);
+  }
+}
+
+/** The state in a word, for the page's style and for tests, and in a sentence. */
+export function describeState(state, server) {
+  const { health, refusal } = state;
+  const isSilent = !state.answering && Date.now() - state.heardAt > ANSWER_TIMEOUT;
+  if (state.failure) return ["failed", state.failure];
+  if (state.needsToken && state.tokenRefused) return ["locked", `${server.address} does not take this token`];
+  if (state.needsToken) return ["locked", `${server.address} asks for a token`];
+  if (!health) return ["connecting", `waiting for the server at ${server.address}`];
+  if (isSilent) return ["silent", `no answer from ${server.address} since ${clock(state.answeredAt)}`];
+  if (refusal && refusal.at < state.answeredAt) {
+    const reason = refusal.reason || `it has ${health.viewers}`;
+    return ["full", `${server.address} takes no more viewers (${reason}), trying again`];
+  }
+  const why = state.problem ? `: ${state.problem}` : "";
+  if (!state.connected && health.status !== "waiting") return ["connecting", `connecting to ${server.address}${why}`];
+  if (health.status === "live") return ["live", "live"];
+  const reason = health.last_error ?? health.tdengine.url;
+  if (health.status === "waiting") return ["waiting", `waiting for TDengine: ${reason}`];
+  return ["stale", `stale since ${clock(state.staleSince)}: ${reason}`];
+}

@@ -1,0 +1,82 @@
+"""A reverse proxy below a path, as nginx would be one: python tests/reverse_proxy.py PORT SERVER_PORT.
+
+It passes /meters/… on to 127.0.0.1:SERVER_PORT as /…, WebSockets too, with the Host that the viewer asked
+for. Outside of /meters/ there is nothing.
+"""
+
+import asyncio
+import sys
+
+import tornado.web
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.websocket import WebSocketHandler, websocket_connect
+
+PASSED_ON = ("Host", "Origin", "Authorization", "Accept-Encoding", "If-None-Match")
+PASSED_BACK = (
+    "Content-Type",
+    "Content-Encoding",
+    "Content-Security-Policy",
+    "X-Content-Type-Options",
+    "Cache-Control",
+    "Vary",
+    "Etag",
+)
+
+
+class Passing(tornado.web.RequestHandler):
+    def initialize(self, server: str) -> None:
+        self.server = server
+
+    def passed_on(self, scheme: str, path: str, **options: bool) -> HTTPRequest:
+        """The viewer's request as the server gets it."""
+        headers = {name: self.request.headers[name] for name in PASSED_ON if name in self.request.headers}
+        query = f"?{self.request.query}" if self.request.query else ""
+        return HTTPRequest(f"{scheme}://{self.server}/{path}{query}", headers=headers, **options)
+
+
+class AnswerHandler(Passing):
+    async def get(self, path: str) -> None:
+        request = self.passed_on("http", path, follow_redirects=False, decompress_response=False)
+        answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+        self.set_status(answer.code)
+        for name in PASSED_BACK:
+            if name in answer.headers:
+                self.set_header(name, answer.headers[name])
+        self.finish(answer.body)
+
+    def compute_etag(self) -> None:
+        return None  # the server's own
+
+
+class SocketHandler(Passing, WebSocketHandler):
+    def check_origin(self, origin: str) -> bool:
+        return True  # the server looks at it
+
+    async def open(self) -> None:
+        self.to_server = await websocket_connect(self.passed_on("ws", "websocket"), max_message_size=1 << 30)
+        self.pump = asyncio.create_task(self.pass_back())
+
+    async def pass_back(self) -> None:
+        while (message := await self.to_server.read_message()) is not None:
+            await self.write_message(message, binary=isinstance(message, bytes))
+        self.close(self.to_server.close_code, self.to_server.close_reason)
+
+    async def on_message(self, message: str | bytes) -> None:
+        await self.to_server.write_message(message, binary=isinstance(message, bytes))
+
+    def on_close(self) -> None:
+        self.to_server.close()
+
+
+async def main(port: int, server_port: int) -> None:
+    server = {"server": f"127.0.0.1:{server_port}"}
+    routes = [
+        (r"/meters/websocket", SocketHandler, server),
+        (r"/meters/(.*)", AnswerHandler, server),
+    ]
+    tornado.web.Application(routes).listen(port, "127.0.0.1")
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
