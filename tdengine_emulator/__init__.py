@@ -1,1 +1,1 @@
-"""Enough of TDengine's adapter protocol for this demo and its tests; not a database to keep data in."""
+"""A stand-in for TDengine and its adapter: connections, SQL, data and bytes; no database to build on."""

@@ -132,23 +132,26 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.write_message(json.dumps(head | more))
 
     def do_version(self) -> dict[str, Any]:
+        """The version, before or after the login."""
         return {"version": VERSION}
 
     def do_conn(self, user: str, password: str, db: str = "", **_: Any) -> dict[str, Any]:
+        """Log in, and use a database if one is named."""
         refuse_if(self.user is not None, ADAPTER_ERROR, "duplicate connections")
         log_in(user, password)
         if db:
-            self.store.precision(db)
+            self.store.precision_of(db)
         self.user, self.database = user, db or None
         return {"version": VERSION}
 
     def do_binary_query(self, frame: bytes) -> dict[str, Any]:
+        """Execute a statement."""
         result = sql.execute(self.store, wire.parse_query(frame), self.database)
         self.database = result.use or self.database
         head = {"is_update": result.fields is None, "affected_rows": result.affected}
-        return head | self.described(result, [column.length for column in result.fields or ()])
+        return head | self.answer_with_result(result, [column.length for column in result.fields or ()])
 
-    def described(self, result: Result, lengths: list[int]) -> dict[str, Any]:
+    def answer_with_result(self, result: Result, lengths: list[int]) -> dict[str, Any]:
         """A result as the answer gives it: its number (0 for an update) and its fields.
 
         Its rows are packed for the fetches to come.
@@ -157,7 +160,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         if fields is not None:
             self.result_numbers += 1
             rows, blocks = iter(result.rows), deque()
-            with sql.beyond_understanding():
+            with sql.sqlite_errors_as_answers():
                 while chunk := list(islice(rows, ROWS_PER_BLOCK)):
                     blocks.append(wire.encode_block(fields, chunk))
             self.results[self.result_numbers] = blocks
@@ -173,15 +176,18 @@ class Socket(tornado.websocket.WebSocketHandler):
         }
 
     def do_fetch_raw_block(self, frame: bytes) -> bytes:
+        """The next block of a result's rows."""
         request, number, _ = struct.unpack_from("<QQQ", frame)
         refuse_if(number not in self.results, ADAPTER_ERROR, "result is nil")
         blocks = self.results[number]
         return wire.encode_fetched(request, number, blocks.popleft() if blocks else None, self.timing())
 
     def do_free_result(self, id: int) -> None:
+        """Forget a result."""
         self.results.pop(id, None)
 
     def do_init(self, **_: Any) -> dict[str, Any]:
+        """Begin a prepared statement."""
         self.statement_numbers += 1
         self.prepared[self.statement_numbers] = Prepared(self, self.statement_numbers)
         return {"stmt_id": self.statement_numbers}
@@ -203,14 +209,15 @@ class Prepared:
         self.failure: TaosError | None = None
 
     def do_prepare(self, **arguments: str) -> dict[str, Any]:
+        """Take the text of a prepared statement, version 1."""
         self.text, self.database = arguments["sql"], self.socket.database
         self.is_insert = self.text.lstrip()[:6].lower() == "insert"
         if self.is_insert:
-            self.tree = sql.parsed(self.text)
+            self.tree = sql.parse(self.text)
             refuse_if(len(self.tree.children) != 1, 0x0216, "Syntax error in SQL")
         return {"is_insert": self.is_insert}
 
-    def insert(self, name: str = "") -> sql.Insert:
+    def insert_for(self, name: str = "") -> sql.TableInsert:
         """What the INSERT means for the table, whose columns it does not know if they are new."""
         statement = sql.Statement(self.socket.store, self.text, self.database)
         statement.subtable = name
@@ -219,13 +226,14 @@ class Prepared:
         return insert._replace(tag_columns=tag_columns, columns=insert.columns[: len(insert.rows[0])])
 
     def do_stmt2_prepare(self, get_fields: bool = False, **arguments: str) -> dict[str, Any]:
+        """Take the text of a prepared statement, version 2, and tell its parameters if asked."""
         reply = self.do_prepare(**arguments)
         if not get_fields:
             return reply
         if not self.is_insert:
             return reply | {"fields": None, "fields_count": self.text.count("?")}
         try:
-            insert = self.insert()
+            insert = self.insert_for()
         except TaosError as error:
             raise TaosError(0x022B if error.code == MISSING[0] else error.code, error.message) from None
         fields = [] if insert.name else [bound_field(Column("tbname", "VARCHAR", 269), 4, 0)]
@@ -236,32 +244,36 @@ class Prepared:
         return reply | {"fields": fields, "fields_count": len(fields)}
 
     def do_set_table_name(self, name: str) -> dict[str, Any]:
-        self.insert(name)
+        """Name the table that the next rows are for (version 1)."""
+        self.insert_for(name)
         self.table = name
         return {}
 
     def do_set_tags(self, tags: list[Any]) -> dict[str, Any]:
+        """Set that table's tags (version 1)."""
         self.tags = tags
         return {}
 
     def do_add_batch(self) -> dict[str, Any]:
+        """End a batch, which is all the same here (version 1)."""
         return {}
 
     def do_bind(self, frame: bytes) -> dict[str, Any]:
-        """Rows for the table, with the tags, that were set before."""
-        insert = self.insert(self.table)
+        """Take rows for the table, with the tags, that were set before (version 1)."""
+        insert = self.insert_for(self.table)
         known, per_second = zip(insert.tag_columns, self.tags, strict=False), insert.table.per_second
         tags = [(tag.kind, [converted(value, tag, per_second)]) for tag, value in known]
         return self.bind([BoundTable(self.table, tags, wire.decode_block(frame[wire.HEAD :]))])
 
     def do_stmt2_bind(self, frame: bytes) -> dict[str, Any]:
+        """Take tables with their tags and rows, or a SELECT's parameters (version 2)."""
         return self.bind(wire.parse_bind2(frame))
 
     def bind(self, tables: list[BoundTable]) -> dict[str, Any]:
         """Keep the tables for exec; raises TaosError where they do not fit."""
         for table in tables if self.is_insert else ():
             try:
-                check(self.insert(table.name or ""), table)
+                refuse_unfit(self.insert_for(table.name or ""), table)
             except TaosError as error:
                 if error.code != MISSING[0]:  # a table that is gone shows when it comes to exec
                     raise
@@ -269,6 +281,7 @@ class Prepared:
         return {}
 
     def do_exec(self) -> dict[str, Any]:
+        """Write what was bound, or execute the SELECT."""
         bound, self.bound = self.bound, []
         if not self.is_insert:
             parameters = [values[0] for table in bound for _, values in table.columns]
@@ -276,27 +289,30 @@ class Prepared:
             self.result.rows = list(self.result.rows)
             return {"affected": 0}
         refuse_if(not bound, 0x022A, "Stmt API usage error")
-        with sql.beyond_understanding(), self.socket.store.transaction():
-            return {"affected": sum(map(self.write, bound))}
+        with sql.sqlite_errors_as_answers(), self.socket.store.transaction():
+            return {"affected": sum(map(self.write_table, bound))}
 
     do_stmt2_exec = do_exec
 
-    def write(self, table: BoundTable) -> int:
-        insert = self.insert(table.name or "")
+    def write_table(self, table: BoundTable) -> int:
+        insert = self.insert_for(table.name or "")
         tags = {tag: values[0] for tag, (_, values) in zip(insert.tag_columns, table.tags, strict=True)}
         columns = {column: values for column, (_, values) in zip(insert.columns, table.columns, strict=True)}
         return self.socket.store.upsert(insert.table, insert.name, tags, columns)
 
     def do_stmt2_result(self) -> dict[str, Any]:
+        """The result of a prepared SELECT."""
         result = self.result
         if result is None:
             raise TaosError(ADAPTER_ERROR, "result is nil")
-        return self.socket.described(result, [column.block_bytes for column in result.fields or ()])
+        return self.socket.answer_with_result(result, [column.block_bytes for column in result.fields or ()])
 
     def do_close(self) -> None:
+        """End the prepared statement (version 1, which gets no answer)."""
         self.socket.prepared.pop(self.number)
 
     def do_stmt2_close(self) -> dict[str, Any]:
+        """End the prepared statement (version 2)."""
         self.do_close()
         return {}
 
@@ -308,18 +324,20 @@ def bound_field(column: Column, kind: int, precision: int) -> dict[str, Any]:
     return about | {"bytes": size, "bind_type": kind}
 
 
-def check(insert: sql.Insert, table: BoundTable) -> None:
+def refuse_unfit(insert: sql.TableInsert, table: BoundTable) -> None:
     """Raise TaosError where the bound tags and columns are not those of the table."""
     counts, known = (len(table.tags), len(table.columns)), (len(insert.tag_columns), len(insert.columns))
     refuse_if(counts != known, ADAPTER_ERROR, "stmt column count not match")
     rows = len(table.columns[0][1])
     refuse_if(not rows, *sql.UNBOUND)
-    check_bound(insert.tag_columns, table.tags, 1, (0x0200, "tag length is too big"))
-    check_bound(insert.columns, table.columns, rows, (0x2653, "Value too long for column/tag"))
+    refuse_unfit_values(insert.tag_columns, table.tags, 1, (0x0200, "tag length is too big"))
+    refuse_unfit_values(insert.columns, table.columns, rows, (0x2653, "Value too long for column/tag"))
     refuse_if(None in table.columns[0][1], 0x267B, "Primary key column should not be null")
 
 
-def check_bound(columns: list[Column], bound: list[Values], rows: int, complaint: tuple[int, str]) -> None:
+def refuse_unfit_values(
+    columns: list[Column], bound: list[Values], rows: int, complaint: tuple[int, str]
+) -> None:
     for column, (kind, values) in zip(columns, bound, strict=True):
         refuse_if(len(values) != rows, 0x0200, "row number in each bind param should be the same")
         is_right = kind == column.kind or (kind, column.kind) == ("VARCHAR", "JSON")
@@ -351,11 +369,15 @@ class Rest(tornado.web.RequestHandler):
 
 
 class Ping(Rest):
+    """GET /-/ping: an empty answer."""
+
     def get(self) -> None:
         self.clear_header("Content-Type")
 
 
 class Login(Rest):
+    """GET /rest/login/user/password: a token for /rest/sql."""
+
     def get(self, user: str, password: str) -> None:
         if USERS.get(user) == password:
             self.reply({"code": 0, "desc": LOGIN_TOKEN})
@@ -364,6 +386,8 @@ class Login(Rest):
 
 
 class Sql(Rest):
+    """POST /rest/sql or /rest/sql/database: execute the statement that is the body."""
+
     def post(self, database: str | None = None) -> None:
         try:
             refuse_if("Authorization" not in self.request.headers, 4357, "no auth info input")
@@ -372,7 +396,7 @@ class Sql(Rest):
             if (kind, content) != ("Taosd", LOGIN_TOKEN):
                 log_in(*base64.b64decode(content, validate=True).decode().split(":", 1))
             result = sql.execute(self.store, self.request.body.decode(errors="replace"), database)
-            with sql.beyond_understanding():
+            with sql.sqlite_errors_as_answers():
                 self.reply(rest_answer(result))
         except TaosError as error:
             self.fail(error.code, error.message)

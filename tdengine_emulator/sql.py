@@ -1,4 +1,4 @@
-"""TDengine's SQL, as much of it as the demo and its tests use: a statement's text in, its Result out.
+"""TDengine's SQL, as much of it as docs/emulator-sql.md lists: a statement's text in, its Result out.
 
 sql.lark is the grammar. What it reads, Statement writes as SQLite's SQL, and has the Store do it.
 """
@@ -37,19 +37,33 @@ NANOSECONDS = {"b": 1, "u": 1_000, "a": 1_000_000} | {
     unit: seconds * 1_000_000_000
     for unit, seconds in {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}.items()
 }
-PICKS = {"last", "last_row", "first"}
+BY_TIME = {"last", "last_row", "first"}
 AGGREGATES = {"count", "avg", "min", "max", "sum"}
+FUNCTIONS = {
+    "avg": "the mean of numbers, DOUBLE",
+    "cast": "a number, BOOL or TIMESTAMP as another type of those",
+    "count": "how many rows there are (`*`), or values that are not NULL",
+    "database": "the name of the database in use",
+    "first": "the oldest value that is not NULL",
+    "last": "the newest value that is not NULL",
+    "last_row": "the value, or with `*` all values, of the newest row",
+    "max": "the highest value",
+    "min": "the lowest value",
+    "now": "the emulator's clock, TIMESTAMP; also without the parentheses",
+    "server_version": "the emulator's version",
+    "sum": "the sum of numbers",
+}
 OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
 UNBOUND = (0x0236, "bind number out of range or not match")
 
 
-def nameless(kind: str, length: int = 0) -> Column:
+def unnamed(kind: str, length: int = 0) -> Column:
     """A column of the type, as what an expression gives."""
     return Column("", kind, length or TYPES[kind].size)
 
 
-BOOL, BIGINT, DOUBLE, TIMESTAMP = map(nameless, ("BOOL", "BIGINT", "DOUBLE", "TIMESTAMP"))
+BOOL, BIGINT, DOUBLE, TIMESTAMP = map(unnamed, ("BOOL", "BIGINT", "DOUBLE", "TIMESTAMP"))
 
 
 class Term(NamedTuple):
@@ -60,7 +74,7 @@ class Term(NamedTuple):
     value: Any = None
 
 
-class Insert(NamedTuple):
+class TableInsert(NamedTuple):
     """One table's part of an INSERT: the (super)table, the subtable's name, and the values.
 
     A parameter among them has the text "?".
@@ -76,14 +90,14 @@ class Insert(NamedTuple):
 
 def execute(store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()) -> Result:
     """Do what a statement says, in the database that its connection uses; raises TaosError."""
-    with beyond_understanding():
-        tree = parsed(text)
+    with sqlite_errors_as_answers():
+        tree = parse(text)
         with store.transaction():
             return Statement(store, text, database, parameters).visit(tree) or Result()
 
 
 @contextmanager
-def beyond_understanding() -> Iterator[None]:
+def sqlite_errors_as_answers() -> Iterator[None]:
     """What SQLite or Python cannot do (a number too large, brackets too deep) is the client's error."""
     try:
         yield
@@ -91,7 +105,7 @@ def beyond_understanding() -> Iterator[None]:
         raise not_understood(str(error)) from None
 
 
-def parsed(text: str) -> Tree:
+def parse(text: str) -> Tree:
     """The statement's tree, by the grammar's rules; raises TaosError."""
     refuse_if(len(text) > MAX_LENGTH, 0x021D, "SQL statement too long, check maxSQLLength config")
     if len(text) > MAX_LENGTH_BUT_OF_INSERT and text.lstrip()[:6].lower() != "insert":
@@ -107,13 +121,13 @@ def parsed(text: str) -> Tree:
 
 
 @v_args(inline=True)
-class Parts(Transformer):
+class NamesAndTypes(Transformer):
     """Names, types and what is made of them: the rules that mean the same wherever they stand."""
 
-    def quietly(self) -> bool:
+    def if_needed(self) -> bool:
         return True
 
-    key = quietly
+    key = if_needed
 
     def name(self, token: Token) -> str:
         return token.update("NAME", token[1:-1] if token.type == "QUOTED" else token.lower())
@@ -127,15 +141,15 @@ class Parts(Transformer):
         return TableName(second, first) if second else TableName(first, None)
 
     def type(self, word: Token, unsigned: Token | None, *numbers: Token | None) -> Column:
-        """A nameless column of the type: its length counts bytes, for NCHAR characters."""
+        """An unnamed column of the type: its length counts bytes, for NCHAR characters."""
         kind = {"BINARY": "VARCHAR", "INTEGER": "INT"}.get(word.upper(), word.upper())
         kind += " UNSIGNED" if unsigned else ""
         size, scale = (int(number or 0) for number in numbers)
         if kind == "DECIMAL" and scale <= size <= 38 and size:
-            return nameless(kind if size > 18 else "DECIMAL64")._replace(precision=size, scale=scale)
+            return unnamed(kind if size > 18 else "DECIMAL64")._replace(precision=size, scale=scale)
         if kind not in TYPES or "DECIMAL" in kind or not (TYPES[kind].size or size):
             raise UnexpectedToken(word, ())
-        return nameless(kind, TYPES[kind].size or size)
+        return unnamed(kind, TYPES[kind].size or size)
 
     def defined(self, name: str, column: Column, is_key: bool | None) -> Column:
         return column._replace(name=name, is_key=bool(is_key))
@@ -143,7 +157,7 @@ class Parts(Transformer):
 
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
-PARSER = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=Parts(), cache=str(TABLES))
+PARSER = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=NamesAndTypes(), cache=str(TABLES))
 
 
 @v_args(inline=True)
@@ -160,70 +174,75 @@ class Statement(Interpreter):
     def __default__(self, tree: Tree) -> Term:
         return Term(self.text_of(tree.children))
 
-    def term(self, part: Tree | Token) -> Term:
+    def term_of(self, part: Tree | Token) -> Term:
         return Term(str(part)) if isinstance(part, Token) else self.visit(part)
 
     def text_of(self, parts: Sequence[Tree | Token | None]) -> str:
-        return " ".join(self.term(part).text for part in parts if part)
+        return " ".join(self.term_of(part).text for part in parts if part)
 
-    def full(self, name: TableName) -> TableName:
+    def with_database(self, name: TableName) -> TableName:
         return name if name.database else name._replace(database=self.database)
 
     # Databases and tables
 
     def definition(self, tree: Tree) -> Result | None:
         """What the store does by itself, under the rule's name."""
-        parts = [self.full(part) if isinstance(part, TableName) else part for part in tree.children]
+        parts = [self.with_database(part) if isinstance(part, TableName) else part for part in tree.children]
         return getattr(self.store, tree.data)(*parts)
 
-    def create_subtable(self, quietly: bool | None, name: TableName, using: Tree) -> None:
-        insert = self.part(name, None, using, None)
-        if self.store.is_free(self.full(name), quietly):
+    def create_subtable(self, if_needed: bool | None, name: TableName, using: Tree) -> None:
+        insert = self.insert_into_table(name, None, using, None)
+        if self.store.is_free(self.with_database(name), if_needed):
             self.write(insert)
 
     def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
-        self.table = table = self.store.found(self.full(name))
+        self.table = table = self.store.existing(self.with_database(name))
         tags = [known for known in table.tags if known.name == tag and table.is_subtable]
         refuse_if(not tags, 0x2649, f"Invalid tag name: {tag}")
-        self.store.set_tag(table, tags[0], *self.values([self.visit(value)], tags))
+        self.store.set_tag(table, tags[0], *self.column_values([self.visit(value)], tags))
 
     def show(self, what: Token) -> Result:
         text = "SELECT name FROM information_schema.ins_databases"
         if what.type != "DATABASES":
-            self.store.precision(self.database)
+            self.store.precision_of(self.database)
             where = f"WHERE db_name = {literal(self.database).text}"
             text = f"SELECT {what[:-1]}_name FROM information_schema.ins_{what} {where}"
-        return Statement(self.store, text, None).visit(parsed(text))
+        return Statement(self.store, text, None).visit(parse(text))
 
     # Writing
 
     def insert(self, *parts: Tree) -> Result:
         return Result(affected=sum(self.write(self.visit(part)) for part in parts))
 
-    def part(self, name: Any, before: Any, using: Tree | None, after: Any, *rows: Tree) -> Insert:
+    def insert_into_table(
+        self, name: Any, before: Any, using: Tree | None, after: Any, *rows: Tree
+    ) -> TableInsert:
         """One table's part of an INSERT; a table that is a parameter is `self.subtable`."""
         if isinstance(name, Token):
             refuse_if(self.subtable is None, *UNBOUND)
             name = TableName(self.subtable, None)
         supertable, tag_names, tags = using.children if using else (None, [], None)
-        self.table = table = self.store.found(self.full(supertable or name))
+        self.table = table = self.store.existing(self.with_database(supertable or name))
         refuse_if((table.subtable is None) != (using is not None), *MISSING)
-        tag_columns, columns = named(table.tags, tag_names), named(table.columns, after or before)
+        tag_columns, columns = (
+            columns_named(table.tags, tag_names),
+            columns_named(table.columns, after or before),
+        )
         terms = self.visit(tags) if tags else []
-        return Insert(table, name.name, tag_columns, terms, columns, [self.visit(row) for row in rows])
+        return TableInsert(table, name.name, tag_columns, terms, columns, [self.visit(row) for row in rows])
 
     def row(self, *terms: Tree) -> list[Term]:
         return [self.visit(term) for term in terms]
 
-    def write(self, insert: Insert) -> int:
-        table, rows = insert.table, [self.values(row, insert.columns) for row in insert.rows]
+    def write(self, insert: TableInsert) -> int:
+        table, rows = insert.table, [self.column_values(row, insert.columns) for row in insert.rows]
         columns = dict(zip(insert.columns, zip(*rows, strict=True), strict=False))
         complaint = "syntax error near 'null' (Primary timestamp column should not be null)"
         refuse_if(None in columns.get(table.columns[0], ()), 0x0216, complaint)
-        tags = dict(zip(insert.tag_columns, self.values(insert.tags, insert.tag_columns), strict=True))
+        tags = dict(zip(insert.tag_columns, self.column_values(insert.tags, insert.tag_columns), strict=True))
         return self.store.upsert(table, insert.name, tags, columns)
 
-    def values(self, terms: list[Term], columns: list[Column]) -> list[Any]:
+    def column_values(self, terms: list[Term], columns: list[Column]) -> list[Any]:
         """What stands among VALUES, TAGS or behind SET TAG, as values of the columns' types."""
         found = []
         refuse_if(len(terms) != len(columns), 0x0216, "syntax error near ')' (values number not matched)")
@@ -235,8 +254,8 @@ class Statement(Interpreter):
         return found
 
     def delete(self, name: TableName, where: Tree | None) -> Result:
-        self.table = table = self.store.found(self.full(name))
-        is_window = columns_in(where) <= {table.columns[0].name, *(tag.name for tag in table.tags)}
+        self.table = table = self.store.existing(self.with_database(name))
+        is_window = column_names_in(where) <= {table.columns[0].name, *(tag.name for tag in table.tags)}
         complaint = "The DELETE statement must only have a definite time window range"
         refuse_if(not is_window, 0x2655, complaint)
         chosen = f"SELECT {table.key_names} FROM {table.source} AS o {self.text_of([where])}"
@@ -247,9 +266,9 @@ class Statement(Interpreter):
 
     def select(self, *parts: Any) -> Result:
         distinct, items, name, where, groups, order, limit = parts
-        self.table = table = self.store.found(self.full(name)) if name else None
+        self.table = table = self.store.existing(self.with_database(name)) if name else None
         called = {call.children[0].lower() for call in items.find_data("call")}
-        picks, aggregates = called & PICKS, called & (PICKS | AGGREGATES)
+        picks, aggregates = called & BY_TIME, called & (BY_TIME | AGGREGATES)
         if groups and groups.children[0].type == "PARTITION" and not aggregates:
             raise not_understood("PARTITION BY without an aggregate")
         is_one_row = any(aggregates <= alike for alike in OF_ONE_ROW)
@@ -267,11 +286,11 @@ class Statement(Interpreter):
             proof = "1" if "count" in aggregates else "COUNT(*)"
             if picks:
                 end = "first" if picks == {"first"} else "last"
-                proof = self.pick(end, self.of_column(table.columns[0])).text
+                proof = self.value_by_time(end, self.of_column(table.columns[0])).text
             written.append(proof)
         text = f"SELECT {distinct or ''} {', '.join(written)}"
         if table:
-            used = columns_in(items, where, groups, order)
+            used = column_names_in(items, where, groups, order)
             only_tags = distinct and used <= {"tbname", *(tag.name for tag in table.tags)}
             text += f" FROM {table.source_of_tags if only_tags else table.source} AS o"
         text = f"{text} {self.text_of([where, groups])}"
@@ -290,10 +309,10 @@ class Statement(Interpreter):
         if isinstance(what, Token):
             tags = self.table.tags if self.table.subtable is None else []
             return [(column.name, self.of_column(column)) for column in [*self.table.columns, *tags]]
-        if what.data == "call" and what.children[0].lower() in PICKS and what.children[2] == "*":
+        if what.data == "call" and what.children[0].lower() in BY_TIME and what.children[2] == "*":
             name = what.children[0].lower()
             terms = map(self.of_column, self.table.columns)
-            return [(f"{name}({term.column.name})", self.pick(name, term)) for term in terms]
+            return [(f"{name}({term.column.name})", self.value_by_time(name, term)) for term in terms]
         term = self.visit(what)
         tokens = list(what.scan_values(lambda part: isinstance(part, Token)))
         written = self.text[tokens[0].start_pos : tokens[-1].end_pos].lower()
@@ -304,9 +323,9 @@ class Statement(Interpreter):
     def sort_key(self, tree: Tree, *direction: Token) -> Term:
         return Term(" ".join([comparable(self.visit(tree)), *direction]))
 
-    def compound(self, *parts: Tree | Token) -> Term:
+    def boolean(self, *parts: Tree | Token) -> Term:
         """Comparisons and what joins them; a text beside a time becomes a time, and beside bytes bytes."""
-        terms = [self.term(part) for part in parts]
+        terms = [self.term_of(part) for part in parts]
         for column in [term.column for term in terms if term.column.kind in ("TIMESTAMP", *BYTES)]:
             for at, term in enumerate(terms):
                 if isinstance(term.value, str):
@@ -373,13 +392,14 @@ class Statement(Interpreter):
         if name in ("server_version", "database") and argument is None:
             return literal(VERSION if name == "server_version" else self.database)
         if name == "count" and argument:
-            return Term(f"COUNT({self.term(argument).text})", BIGINT)
-        if name not in PICKS | AGGREGATES or not isinstance(argument, Tree):
-            raise not_understood(f"unknown function {name}")
+            return Term(f"COUNT({self.term_of(argument).text})", BIGINT)
+        if name not in BY_TIME | AGGREGATES or not isinstance(argument, Tree):
+            is_known = name in FUNCTIONS
+            raise not_understood(f"{name} of that" if is_known else f"unknown function {name}")
         term = self.visit(argument)
-        return self.pick(name, term) if name in PICKS else aggregate(name, term)
+        return self.value_by_time(name, term) if name in BY_TIME else aggregate(name, term)
 
-    def pick(self, name: str, term: Term) -> Term:
+    def value_by_time(self, name: str, term: Term) -> Term:
         """LAST, FIRST, LAST_ROW: the value at the newest or oldest time."""
         if not (self.table and self.table.id):
             raise not_understood(f"{name} of a table without a timestamp")
@@ -402,7 +422,7 @@ def aggregate(name: str, term: Term) -> Term:
     if column.precision:
         raise not_understood(f"{name} of DECIMAL")
     if name == "sum" and column.kind not in ("FLOAT", "DOUBLE"):
-        return Term(text, nameless("BIGINT UNSIGNED") if "UNSIGNED" in column.kind else BIGINT)
+        return Term(text, unnamed("BIGINT UNSIGNED") if "UNSIGNED" in column.kind else BIGINT)
     # As in TDengine, one NaN or infinity makes the result NULL: SQLite's 0 * infinity is NULL.
     text = f"{name.upper()}(iif({term.text} = 'NaN', 9e999, {term.text}))"
     return Term(f"({text} + 0 * {text})", DOUBLE)
@@ -415,7 +435,7 @@ def comparable(term: Term) -> str:
 
 def literal(value: Any) -> Term:
     if value is None:
-        return Term("NULL", nameless("VARCHAR"))
+        return Term("NULL", unnamed("VARCHAR"))
     if isinstance(value, bool):
         return Term(str(int(value)), BOOL, value)
     if isinstance(value, int):
@@ -423,11 +443,11 @@ def literal(value: Any) -> Term:
     if isinstance(value, float | Decimal):
         return Term(repr(float(value)), DOUBLE, value)
     if isinstance(value, bytes):
-        return Term(f"X'{value.hex()}'", nameless("VARBINARY", len(value)), value)
-    return Term("'" + value.replace("'", "''") + "'", nameless("VARCHAR", len(value.encode())), value)
+        return Term(f"X'{value.hex()}'", unnamed("VARBINARY", len(value)), value)
+    return Term("'" + value.replace("'", "''") + "'", unnamed("VARCHAR", len(value.encode())), value)
 
 
-def columns_in(*trees: Tree | None) -> set[str]:
+def column_names_in(*trees: Tree | None) -> set[str]:
     """The names of all columns there; "*" where that stands for them."""
     parts = [part for tree in trees if tree for part in tree.iter_subtrees()]
     stars = {"*" for part in parts if part.data == "item" and part.children[0] == "*"}
@@ -440,7 +460,7 @@ def has_bare_column(tree: Tree) -> bool:
     return tree.data == "column" or any(map(has_bare_column, inner))
 
 
-def named(columns: list[Column], names: list[str] | None) -> list[Column]:
+def columns_named(columns: list[Column], names: list[str] | None) -> list[Column]:
     """The columns of those names in their order; all where there are no names."""
     by_name = {column.name: column for column in columns}
     for name in names or ():

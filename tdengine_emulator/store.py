@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS tables
     (id INTEGER PRIMARY KEY, database, name, columns, tags, UNIQUE (database, name));
 CREATE TABLE IF NOT EXISTS subtables
     (id INTEGER PRIMARY KEY, database, name, table_id, UNIQUE (database, name));
-CREATE TEMP VIEW named AS
+CREATE TEMP VIEW tables_by_name AS
     SELECT s.database, s.name AS known_as, t.id, t.name, columns, tags, s.id AS subtable
     FROM subtables AS s JOIN tables AS t ON t.id = table_id
     UNION ALL SELECT database, name, id, name, columns, tags, NULL FROM tables WHERE tags <> '[]';
@@ -45,7 +45,7 @@ CREATE TEMP VIEW ins_stables AS
 CREATE TEMP VIEW ins_tables AS
     SELECT known_as AS table_name, database AS db_name, iif(tags = '[]', NULL, name) AS stable_name,
     json_array_length(columns) AS columns, iif(tags = '[]', 'NORMAL_TABLE', 'CHILD_TABLE') AS type
-    FROM named WHERE subtable;
+    FROM tables_by_name WHERE subtable;
 """
 # information_schema's tables, and what DESCRIBE gives: columns and lengths; 4 is an INT, all else a VARCHAR.
 DESCRIBED = {"field": 325, "type": 20, "length": 4, "note": 16, "encode": 12, "compress": 12, "level": 12}
@@ -161,7 +161,7 @@ class Store:
 
     # Tables. Whoever changes something holds the transaction.
 
-    def precision(self, database: str | None) -> int:
+    def precision_of(self, database: str | None) -> int:
         """The database's precision as a number; raises TaosError where there is no such database."""
         refuse_if(database is None, 0x2616, "Database not specified")
         for (precision,) in self.rows("SELECT precision FROM databases WHERE name = ?", database):
@@ -170,54 +170,56 @@ class Store:
 
     def table(self, name: TableName) -> Table | None:
         """The table, if there is one; raises TaosError where there is not even its database."""
-        precision, database = self.precision(name.database), name.database or ""
+        precision, database = self.precision_of(name.database), name.database or ""
         if database == "information_schema" and name.name in SYSTEM_TABLES:
             return Table(database, precision, 0, name.name, system_fields(SYSTEM_TABLES[name.name]), [], None)
-        found = "SELECT id, name, columns, tags, subtable FROM named WHERE database = ? AND known_as = ?"
+        found = (
+            "SELECT id, name, columns, tags, subtable FROM tables_by_name WHERE database = ? AND known_as = ?"
+        )
         for number, known, *lists, subtable in self.rows(found, database, name.name):
             columns, tags = ([Column(*column) for column in json.loads(text)] for text in lists)
             return Table(database, precision, number, known, columns, tags, subtable)
         return None
 
-    def found(self, name: TableName) -> Table:
+    def existing(self, name: TableName) -> Table:
         if table := self.table(name):
             return table
         if name.database == "information_schema":
             raise not_understood(f"no table {name.name} in information_schema")
         raise TaosError(*MISSING)
 
-    def is_free(self, name: TableName, quietly: bool | None) -> bool:
+    def is_free(self, name: TableName, if_needed: bool | None) -> bool:
         """Whether there is no table of this name; TaosError where there has to be none."""
         table = self.table(name)
-        if table and not quietly:
+        if table and not if_needed:
             refuse_if(table.subtable is None, 0x0360, "STable already exists")
             raise TaosError(0x0603, "Table already exists")
         return not table
 
     # Definitions, named for the grammar's rules
 
-    def create_database(self, quietly: bool | None, name: str, option: str | None) -> None:
+    def create_database(self, if_needed: bool | None, name: str, option: str | None) -> None:
         precision = option[1:-1] if option else "ms"
         refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
         text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
         is_new = self.rows(text, name, precision).rowcount
-        refuse_if(not (is_new or quietly), 0x0381, "Database already exists")
+        refuse_if(not (is_new or if_needed), 0x0381, "Database already exists")
 
-    def drop_database(self, quietly: bool | None, name: str) -> None:
-        if not quietly:
-            self.precision(name)
+    def drop_database(self, if_needed: bool | None, name: str) -> None:
+        if not if_needed:
+            self.precision_of(name)
         for (number,) in self.rows("SELECT id FROM tables WHERE database = ?", name).fetchall():
             self.drop_storage(number)
         self.rows("DELETE FROM databases WHERE name = ? AND id > 2", name)
 
     def use(self, name: str) -> Result:
-        self.precision(name)
+        self.precision_of(name)
         return Result(use=name)
 
     def create_table(
-        self, quietly: bool | None, name: TableName, columns: list[Column], tags: list[Column] | None
+        self, if_needed: bool | None, name: TableName, columns: list[Column], tags: list[Column] | None
     ) -> None:
-        if not self.is_free(name, quietly):
+        if not self.is_free(name, if_needed):
             return
         check_definition(columns, tags := tags or [])
         text = "INSERT INTO tables (name, database, columns, tags) VALUES (?, ?, ?, ?)"
@@ -238,7 +240,7 @@ class Store:
         self.rows("DELETE FROM tables WHERE id = ?", number)
 
     def drop_tables(self, what: str, *parts: Any) -> None:
-        for quietly, name in zip(parts[::2], parts[1::2], strict=True):
+        for if_needed, name in zip(parts[::2], parts[1::2], strict=True):
             table = self.table(name)
             if table and table.is_subtable:
                 self.rows(f'DELETE FROM rows_{table.id} WHERE "#subtable" = ?', table.subtable)
@@ -246,12 +248,12 @@ class Store:
                 self.rows("DELETE FROM subtables WHERE id = ?", table.subtable)
             elif table:
                 self.drop_storage(table.id)
-            elif not quietly:
+            elif not if_needed:
                 raise TaosError(*(MISSING if what.upper() == "TABLE" else (0x0362, "STable not exist")))
 
     def alter_table(self, name: TableName, word: str, what: str, changed: Column | str) -> None:
         """ADD, DROP or MODIFY a COLUMN or a TAG."""
-        table, action, is_tag = self.found(name), word.upper(), what.upper() == "TAG"
+        table, action, is_tag = self.existing(name), word.upper(), what.upper() == "TAG"
         storage, known = ("tags", table.tags) if is_tag else ("rows", table.columns)
         column = changed if isinstance(changed, Column) else Column(changed, "BOOL", 1)
         names = names_of(known)
@@ -283,7 +285,7 @@ class Store:
         self.rows(text, *storable([value], tag), table.subtable)
 
     def describe(self, name: TableName) -> Result:
-        table, rows = self.found(name), []
+        table, rows = self.existing(name), []
         for column in table.columns:
             how, note = column.type, "COMPOSITE KEY" if column.is_key else ""
             kind = f"DECIMAL({column.precision}, {column.scale})" if column.precision else column.kind

@@ -301,11 +301,13 @@ def decode_block(block: bytes) -> list[Values]:
             columns.append((kind, with_nulls(reader.take(f"{rows}{code}"), nulls)))
         else:
             offsets, data = reader.take(f"{rows}i"), reader.raw(length)
-            columns.append((kind, [None if at < 0 else sized(Reader(data, at), kind) for at in offsets]))
+            columns.append(
+                (kind, [None if at < 0 else decode_sized(Reader(data, at), kind) for at in offsets])
+            )
     return columns
 
 
-def sized(reader: Reader, kind: str) -> str | bytes:
+def decode_sized(reader: Reader, kind: str) -> str | bytes:
     """A variable-size value, led by its length."""
     raw = reader.raw(*reader.take(length_code(kind)))
     return raw.decode(TYPES[kind].encoding) if TYPES[kind].encoding else raw

@@ -3,6 +3,8 @@
 With TEST_TAOS_PORT set these run against the TDengine there; that is how they were checked.
 """
 
+import asyncio
+import json
 import math
 import struct
 import time
@@ -14,6 +16,7 @@ import requests
 import taosrest
 import taosws
 from conftest import TDengine
+from tornado.websocket import websocket_connect
 
 T = 1700000000000
 METERS = (
@@ -709,6 +712,26 @@ def test_a_table_that_is_gone_fails_at_execute(meters: "taosws.Connection") -> N
         statement.execute()
     meters.execute(f"CREATE TABLE meters {METERS}")
     assert write(meters, reading("d0", [T], [1], [1], [1])) == 1
+
+
+def test_a_closed_statement_is_gone(tdengine: TDengine) -> None:
+    async def ask(*messages: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send actions with their arguments; returns the answers to all but "close", which has none."""
+        socket = await websocket_connect(f"ws://{tdengine.host}:{tdengine.port}/ws")
+        answers = []
+        for number, (action, arguments) in enumerate(messages):
+            await socket.write_message(
+                json.dumps({"action": action, "args": {"req_id": number, **arguments}})
+            )
+            if action != "close":
+                answers.append(json.loads(await asyncio.wait_for(socket.read_message(), 20)))
+        socket.close()
+        return answers
+
+    login = ("conn", {"user": tdengine.user, "password": tdengine.password})
+    prepare = ("prepare", {"stmt_id": 1, "sql": "SELECT 1"})
+    answers = asyncio.run(ask(login, ("init", {}), prepare, ("close", {"stmt_id": 1}), prepare))
+    assert [answer["code"] for answer in answers] == [0, 0, 0, 0xFFFF]
 
 
 # REST, through taosrest
