@@ -74,7 +74,7 @@ class ViewerSession(EngineSession):
         if kind == "make_view":
             return self.make_view(request)
         if kind == "make_port":
-            return self.send(port_number_alone(request))
+            return self.send(answer_port_request(request))
         has_deltas = request.view_on_update.HasField("mode")
         if kind == "view_depth" or has_deltas:
             self.refuse_split(name)
@@ -232,7 +232,7 @@ def clip(window: Message, start: str, end: str, size: int) -> int:
     return max(0, last - first)
 
 
-def port_number_alone(request: Message) -> bytes:
+def answer_port_request(request: Message) -> bytes:
     """The answer for a viewer that wants a port of its own to write through.
 
     Each <perspective-viewer> asks for one before it shows anything. It gets a number, no port.
