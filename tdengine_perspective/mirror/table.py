@@ -50,7 +50,7 @@ class Mirror:
                 if message.schema is not None and message.schema != self.schema:
                     self.make_table(message.schema)
                 self.update_table(message)
-                self.state.note_poll(message)
+                self.state.note_poll(message, self.schema)
             case Failed():
                 self.state.note_failure(message.error)
             case Ended():
@@ -59,6 +59,7 @@ class Mirror:
     def make_table(self, schema: Schema) -> None:
         """Make the table, anew where it is there with other columns; the viewers then have to come again."""
         source = f"{self.settings.taos_database}.{self.settings.taos_tablename}"
+        self.state.left_out = schema.left_out
         for column in schema.left_out:
             log.warning("%s: left out the column %s", source, column)
         columns = list(schema.perspective.items())
