@@ -139,7 +139,7 @@ class Reader:
         schema = self.window.schema
         ahead, first, until = self.window.split_at((clock + AHEAD) * schema.units)
         first, until = schema.milliseconds([first, until])
-        return Times(int(clock), ahead, first, max(ahead, self.ahead_in_table) if ahead else 0, until)
+        return Times(int(clock), ahead, first, self.ahead_in_table and max(ahead, self.ahead_in_table), until)
 
     def read_new(self, connection: "taosws.Connection") -> Rows:
         """Rows from the poll before the last on.
