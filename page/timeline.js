@@ -37,8 +37,8 @@ export function describeTime({ key, hasSteps, rows, span, ahead, filter, hasYear
     ahead: AHEAD[ahead],
     filter,
     moment: hasYears ? WITH_YEAR : TO_THE_MILLISECOND,
-    plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points,
-    stacked: span > 0 || rows === 0 ? "Y Area" : "Y Bar", // and an area, too
+    plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points
+    isMoment: rows > 0 && span === 0,
     expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
     group_by: [name],
     columns_config: { [name]: { date_format } },
