@@ -483,7 +483,8 @@ def halfway(tdengine: TDengine, number: int) -> None:
                 time.sleep(1.5)  # in which it would have polled 15 times
                 return reader.cpu_times() == before
 
-            wait_for(stuck, "the reader to wait for the server")
+            # A window of that size is read again only after twenty times as long as a read takes.
+            wait_for(stuck, "the reader to wait for the server", timeout=120)
             reader.send_signal(number)
         finally:
             here.server.process.signal(signal.SIGCONT)
