@@ -139,6 +139,23 @@ def test_columns_that_were_changed_are_there_after_a_restart(tmp_path: Path) -> 
         assert list(connection.query("SELECT * FROM keyed ORDER BY seq")) == everything
 
 
+def test_a_file_from_before_names_differed_in_case_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    execute(store, "CREATE DATABASE power", None)
+    columns = "(ts TIMESTAMP, `Temp` INT, `Select` INT) TAGS (`Tag 1` INT)"
+    execute(store, f"CREATE TABLE meters {columns}", "power")
+    execute(store, f"INSERT INTO d0 USING meters TAGS (42) VALUES ({T}, 1, 2)", "power")
+    for table, name in (("rows_1", "^Temp"), ("rows_1", "^Select"), ("tags_1", "^Tag 1")):
+        store.sqlite.execute(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{name[1:]}"')
+    store.sqlite.execute("PRAGMA user_version = 0")
+    store.close()
+    port = free_port()
+    for _ in range(2):
+        with emulator(port, "--data", str(tmp_path)):
+            asked = "SELECT `Temp`, `Select`, `Tag 1` FROM meters WHERE `Temp` = 1"
+            assert list(connect(port, "power").query(asked)) == [(1, 2, 42)]
+
+
 def test_without_a_directory_nothing_is_kept() -> None:
     port = free_port()
     with emulator(port):
