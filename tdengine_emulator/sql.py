@@ -120,13 +120,22 @@ def parse(text: str) -> Tree:
             raise TaosError(0x2601, "Incomplete SQL statement") from None
         at = error.pos_in_stream or 0
         rest = without_case(text[at:].strip())
-        refuse_if(len(rest) == len(text.strip()), 0x2600, f'syntax error near "{rest}"')
+        if isinstance(error, ReservedWord) and is_inserted_into(text, at, error.token):
+            raise TaosError(0x0216, f"syntax error near '{rest}' (table_name is expected)") from None
+        is_plain = isinstance(error, ReservedWord) or len(rest) == len(text.strip())
+        refuse_if(is_plain, 0x2600, f'syntax error near "{rest}"')
         raise not_understood(f'syntax error near "{rest}"') from None
 
 
 def without_case(text: str) -> str:
     """SQL as TDengine repeats it: small, but for what stands in quotes."""
     return QUOTES.sub(lambda found: found[1] or found[0].lower(), text)
+
+
+def is_inserted_into(text: str, at: int, word: str) -> bool:
+    """Whether the word there is a whole table name in an INSERT."""
+    is_insert = text.lstrip()[:6].lower() == "insert"
+    return is_insert and text[:at].rstrip()[-1:] != "." != text[at + len(word) :].lstrip()[:1]
 
 
 @v_args(inline=True)
@@ -142,6 +151,8 @@ class NamesAndTypes(Transformer):
         return token.update("NAME", token[1:-1] if token.type == "QUOTED" else token.lower())
 
     def name(self, token: Token) -> str:
+        if token.type == "WORD" and token.lower() in RESERVED_WORDS:
+            raise ReservedWord(token, ())
         return self.any_name(token)
 
     def names(self, *names: Any) -> list[Any]:
@@ -167,6 +178,11 @@ class NamesAndTypes(Transformer):
         return column._replace(name=name, is_key=bool(is_key))
 
 
+class ReservedWord(UnexpectedToken):
+    """A name that has to stand in backquotes."""
+
+
+RESERVED_WORDS = frozenset(Path(__file__).with_name("reserved-words.txt").read_text().lower().split())
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
 PARSER = Lark(GRAMMAR, parser="lalr", transformer=NamesAndTypes(), cache=str(TABLES))

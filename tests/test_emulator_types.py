@@ -14,6 +14,8 @@ import taosws
 from conftest import TDengine
 from test_emulator_meaning import fails, rows
 
+from tdengine_emulator.sql import RESERVED_WORDS
+
 T = 1700000000000
 NANOSECONDS = T * 1_000_000
 POINT = bytes.fromhex("0101000000000000000000f83f00000000000004c0")
@@ -334,6 +336,23 @@ def test_a_reserved_word_has_to_be_quoted(tables: "taosws.Connection", word: str
     assert rows(tables, f"SELECT `{word}` FROM plain") == []
     with fails("0x2600.*syntax error"):
         tables.query(f"SELECT {word} FROM plain")
+
+
+def test_no_reserved_word_is_a_name_without_quotes(tables: "taosws.Connection") -> None:
+    words = sorted(RESERVED_WORDS)
+    for word in words:
+        for sql in (
+            f"CREATE TABLE {word} (ts TIMESTAMP, v INT)",
+            f"CREATE TABLE plain (ts TIMESTAMP, {word.title()} INT)",
+            f"CREATE STABLE meters (ts TIMESTAMP, v INT) TAGS ({word} INT)",
+        ):
+            with fails("0x2600.*syntax error near"):
+                tables.execute(sql)
+        with fails("0x(0216|2600).*syntax error near"):
+            tables.execute(f"INSERT INTO {word} VALUES (NOW, 1)")
+    assert rows(tables, "SHOW STABLES") == rows(tables, "SHOW TABLES") == []
+    tables.execute(f"CREATE TABLE `select` (`ts` TIMESTAMP, {', '.join(f'`{word}` INT' for word in words)})")
+    assert [row[0] for row in described(tables, "`select`")] == ["ts", *words]
 
 
 def test_columns_of_an_insert_may_be_reserved_words(tables: "taosws.Connection") -> None:
