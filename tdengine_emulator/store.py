@@ -6,6 +6,7 @@ integers in the database's precision.
 """
 
 import json
+import logging
 import re
 import sqlite3
 import time
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 
 from tdengine_emulator.wire import Column, TaosError, refuse_if, storable
 
+log = logging.getLogger("tdengine_emulator")
 VERSION = "3.3.7.5.emulator"
-MAX_HOURS = 12
 MAX_ROWS = 2_000_000
 ROWS_WHEN_THINNED = MAX_ROWS * 99 // 100
 KEEP_SECONDS = 3650 * 86400
@@ -149,6 +150,7 @@ class Store:
             self.mark_names()
         self.sqlite.create_aggregate("newest", 2, Newest)
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
+        self.thinned: set[int] = set()  # the tables of which the log has said that rows leave
 
     def close(self) -> None:
         self.sqlite.close()
@@ -346,15 +348,12 @@ class Store:
         return len(set(zip(*keys, strict=True)))
 
     def let_the_oldest_go(self, table: Table, written: int) -> None:
-        """Delete what is 12 hours older than the newest row (or than now) or beyond the 2 millionth.
+        """Delete the oldest rows beyond the 2 millionth; the log says so once.
 
         Rows are counted only when they could have become too many; then one in a hundred goes, so that counts
         stay rare.
         """
         rows, moment = f"rows_{table.id}", quoted(table.columns[0].name)
-        ((newest,),) = self.rows(f"SELECT MAX({moment}) FROM {rows}")
-        horizon = min(newest, int(time.time() * table.per_second)) - MAX_HOURS * 3600 * table.per_second
-        self.rows(f"DELETE FROM {rows} WHERE {moment} < ?", horizon)
         most = self.most_rows.get(table.id, MAX_ROWS) + written
         if most > MAX_ROWS:
             ((most,),) = self.rows(f"SELECT COUNT(*) FROM {rows}")
@@ -362,7 +361,16 @@ class Store:
                 surplus = most - ROWS_WHEN_THINNED
                 first = f"SELECT {moment} FROM {rows} ORDER BY {moment} LIMIT 1 OFFSET {surplus}"
                 most -= self.rows(f"DELETE FROM {rows} WHERE {moment} < ({first})").rowcount
+                self.log_that_rows_leave(table)
         self.most_rows[table.id] = most
+
+    def log_that_rows_leave(self, table: Table) -> None:
+        if table.id not in self.thinned:
+            name = f"{table.database}.{table.name}"
+            log.warning(
+                "%s has more than %s rows: the oldest leave, now and from now on", name, f"{MAX_ROWS:,}"
+            )
+            self.thinned.add(table.id)
 
 
 def quoted(*names: str) -> str:
