@@ -30,8 +30,10 @@ from tdengine_emulator.store import (
 from tdengine_emulator.wire import MAX_INTEGER, TYPES, Column, TaosError, converted, refuse_if
 
 MAX_LENGTH = 1024 * 1024
+LONGEST_COLUMN_NAME = 64
 MAX_LENGTH_BUT_OF_INSERT = 20_000
 ESCAPED = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
+QUOTES = re.compile(r"""(`[^`]*`|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|[^`'"]+""", re.DOTALL)
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "x": "\\x", "%": "\\%", "_": "\\_"}
 NANOSECONDS = {"b": 1, "u": 1_000, "a": 1_000_000} | {
     unit: seconds * 1_000_000_000
@@ -54,6 +56,7 @@ FUNCTIONS = {
     "sum": "the sum of numbers",
 }
 OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
+COLUMNS = ("column", "tbname")
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
 UNBOUND = (0x0236, "bind number out of range or not match")
 
@@ -115,9 +118,24 @@ def parse(text: str) -> Tree:
     except UnexpectedInput as error:
         if isinstance(error, UnexpectedToken) and error.token.type == "$END" and text.strip():
             raise TaosError(0x2601, "Incomplete SQL statement") from None
-        rest = text[error.pos_in_stream or 0 :].strip().lower()
-        refuse_if(len(rest) == len(text.strip()), 0x2600, f'syntax error near "{rest}"')
+        at = error.pos_in_stream or 0
+        rest = without_case(text[at:].strip())
+        if isinstance(error, ReservedWord) and is_inserted_into(text, at, error.token):
+            raise TaosError(0x0216, f"syntax error near '{rest}' (table_name is expected)") from None
+        is_plain = isinstance(error, ReservedWord) or len(rest) == len(text.strip())
+        refuse_if(is_plain, 0x2600, f'syntax error near "{rest}"')
         raise not_understood(f'syntax error near "{rest}"') from None
+
+
+def without_case(text: str) -> str:
+    """SQL as TDengine repeats it: small, but for what stands in quotes."""
+    return QUOTES.sub(lambda found: found[1] or found[0].lower(), text)
+
+
+def is_inserted_into(text: str, at: int, word: str) -> bool:
+    """Whether the word there is a whole table name in an INSERT."""
+    is_insert = text.lstrip()[:6].lower() == "insert"
+    return is_insert and text[:at].rstrip()[-1:] != "." != text[at + len(word) :].lstrip()[:1]
 
 
 @v_args(inline=True)
@@ -129,8 +147,13 @@ class NamesAndTypes(Transformer):
 
     key = if_needed
 
-    def name(self, token: Token) -> str:
+    def any_name(self, token: Token) -> str:
         return token.update("NAME", token[1:-1] if token.type == "QUOTED" else token.lower())
+
+    def name(self, token: Token) -> str:
+        if token.type == "WORD" and token.lower() in RESERVED_WORDS:
+            raise ReservedWord(token, ())
+        return self.any_name(token)
 
     def names(self, *names: Any) -> list[Any]:
         return list(names)
@@ -155,9 +178,14 @@ class NamesAndTypes(Transformer):
         return column._replace(name=name, is_key=bool(is_key))
 
 
+class ReservedWord(UnexpectedToken):
+    """A name that has to stand in backquotes."""
+
+
+RESERVED_WORDS = frozenset(Path(__file__).with_name("reserved-words.txt").read_text().lower().split())
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
-PARSER = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=NamesAndTypes(), cache=str(TABLES))
+PARSER = Lark(GRAMMAR, parser="lalr", transformer=NamesAndTypes(), cache=str(TABLES))
 
 
 @v_args(inline=True)
@@ -291,7 +319,7 @@ class Statement(Interpreter):
         text = f"SELECT {distinct or ''} {', '.join(written)}"
         if table:
             used = column_names_in(items, where, groups, order)
-            only_tags = distinct and used <= {"tbname", *(tag.name for tag in table.tags)}
+            only_tags = distinct and used <= {"#tbname", *(tag.name for tag in table.tags)}
             text += f" FROM {table.source_of_tags if only_tags else table.source} AS o"
         text = f"{text} {self.text_of([where, groups])}"
         self.aliases = {name for name, _ in chosen}
@@ -315,7 +343,7 @@ class Statement(Interpreter):
             return [(f"{name}({term.column.name})", self.value_by_time(name, term)) for term in terms]
         term = self.visit(what)
         tokens = list(what.scan_values(lambda part: isinstance(part, Token)))
-        written = self.text[tokens[0].start_pos : tokens[-1].end_pos].lower()
+        written = without_case(self.text[tokens[0].start_pos : tokens[-1].end_pos])[:LONGEST_COLUMN_NAME]
         return [(name or term.column.name or written, term)]
 
     # Expressions
@@ -370,11 +398,15 @@ class Statement(Interpreter):
 
     def column(self, _table: str | None, name: str) -> Term:
         table = self.table
-        for column in [*table.columns, *table.tags, TBNAME] if table else []:
+        for column in [*table.columns, *table.tags] if table else []:
             if column.name == name:
                 return self.of_column(column)
         refuse_if(name not in self.aliases, 0x2602, f"Invalid column name: {name}")
         return Term(quoted(name))
+
+    def tbname(self, _table: str | None, _word: Token) -> Term:
+        refuse_if(self.table is None, 0x2602, "Invalid column name: tbname")
+        return Term('o."#tbname"', TBNAME)
 
     def of_column(self, column: Column) -> Term:
         return Term(f"o.{quoted(column.name)}", column)
@@ -451,13 +483,16 @@ def column_names_in(*trees: Tree | None) -> set[str]:
     """The names of all columns there; "*" where that stands for them."""
     parts = [part for tree in trees if tree for part in tree.iter_subtrees()]
     stars = {"*" for part in parts if part.data == "item" and part.children[0] == "*"}
-    return stars | {part.children[-1] for part in parts if part.data == "column"}
+    names = {
+        "#tbname" if part.data == "tbname" else part.children[-1] for part in parts if part.data in COLUMNS
+    }
+    return stars | names
 
 
 def has_bare_column(tree: Tree) -> bool:
     """Whether a column stands there outside of all calls."""
     inner = [part for part in tree.children if isinstance(part, Tree) and part.data != "call"]
-    return tree.data == "column" or any(map(has_bare_column, inner))
+    return tree.data in COLUMNS or any(map(has_bare_column, inner))
 
 
 def columns_named(columns: list[Column], names: list[str] | None) -> list[Column]:

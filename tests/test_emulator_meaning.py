@@ -113,6 +113,13 @@ def test_execute_counts_rows_over_all_tables(meters: "taosws.Connection") -> Non
     assert rows(meters, "SELECT COUNT(*) FROM meters") == [(30,)]
 
 
+def test_an_old_row_stays_beside_a_new_one(meters: "taosws.Connection") -> None:
+    meters.execute("CREATE TABLE plain (ts TIMESTAMP, v INT)")
+    values = "('2025-01-01 12:00:00', 1) ('2025-01-02 12:00:00', 2) (NOW, 3)"
+    assert meters.execute(f"INSERT INTO plain VALUES {values}") == 3
+    assert rows(meters, "SELECT v FROM plain ORDER BY ts") == [(1,), (2,), (3,)]
+
+
 def test_binds_add_up_until_execute(meters: "taosws.Connection") -> None:
     statement = prepared(meters)
     statement.bind([reading("d0", [T], [1], [1], [1])])

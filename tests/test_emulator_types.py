@@ -14,6 +14,8 @@ import taosws
 from conftest import TDengine
 from test_emulator_meaning import fails, rows
 
+from tdengine_emulator.sql import RESERVED_WORDS
+
 T = 1700000000000
 NANOSECONDS = T * 1_000_000
 POINT = bytes.fromhex("0101000000000000000000f83f00000000000004c0")
@@ -334,6 +336,73 @@ def test_a_reserved_word_has_to_be_quoted(tables: "taosws.Connection", word: str
     assert rows(tables, f"SELECT `{word}` FROM plain") == []
     with fails("0x2600.*syntax error"):
         tables.query(f"SELECT {word} FROM plain")
+
+
+def test_no_reserved_word_is_a_name_without_quotes(tables: "taosws.Connection") -> None:
+    words = sorted(RESERVED_WORDS)
+    for word in words:
+        for sql in (
+            f"CREATE TABLE {word} (ts TIMESTAMP, v INT)",
+            f"CREATE TABLE plain (ts TIMESTAMP, {word.title()} INT)",
+            f"CREATE STABLE meters (ts TIMESTAMP, v INT) TAGS ({word} INT)",
+        ):
+            with fails("0x2600.*syntax error near"):
+                tables.execute(sql)
+        with fails("0x(0216|2600).*syntax error near"):
+            tables.execute(f"INSERT INTO {word} VALUES (NOW, 1)")
+    assert rows(tables, "SHOW STABLES") == rows(tables, "SHOW TABLES") == []
+    tables.execute(f"CREATE TABLE `select` (`ts` TIMESTAMP, {', '.join(f'`{word}` INT' for word in words)})")
+    assert [row[0] for row in described(tables, "`select`")] == ["ts", *words]
+
+
+def test_columns_of_an_insert_may_be_reserved_words(tables: "taosws.Connection") -> None:
+    tables.execute("CREATE TABLE meters (ts TIMESTAMP, `force` INT) TAGS (`tags` INT)")
+    tables.execute(f"INSERT INTO d0 USING meters (tags) TAGS (7) (ts, force) VALUES ({T}, 1)")
+    assert rows(tables, "SELECT `force`, `tags` FROM meters") == [(1, 7)]
+
+
+def test_names_can_differ_in_their_case_alone(tables: "taosws.Connection") -> None:
+    tables.execute(
+        "CREATE TABLE cases (ts TIMESTAMP, `Temp` FLOAT, `TEMP` INT) TAGS (`temp` INT, `tEMP` INT)"
+    )
+    tables.execute(f"INSERT INTO c1 USING cases TAGS (42, 43) VALUES ({T}, 1.5, 7)")
+    tables.execute(f"INSERT INTO c1 (ts, `TEMP`) VALUES ({T + 1}, 8)")
+    asked = "SELECT `Temp`, `TEMP`, temp, `tEMP`, TEMP AS `X`, `Temp` AS x FROM cases ORDER BY ts"
+    result = tables.query(asked)
+    names = [column.name() for column in result.fields]
+    assert names == ["Temp", "TEMP", "temp", "tEMP", "X", "x"]
+    assert list(result) == [(1.5, 7, 42, 43, 42, 1.5), (None, 8, 42, 43, 42, None)]
+    assert rows(tables, "SELECT `TEMP` FROM cases WHERE `Temp` IS NULL AND temp = 42") == [(8,)]
+    assert rows(tables, "SELECT MAX(`TEMP`), COUNT(`Temp`) FROM cases WHERE `tEMP` = 43") == [(8, 1)]
+    tables.execute("ALTER TABLE c1 SET TAG `tEMP` = 44")
+    tables.execute("ALTER TABLE cases DROP COLUMN `TEMP`")
+    tables.execute("ALTER TABLE cases ADD COLUMN `tEmp` INT")
+    assert [row[0] for row in described(tables, "cases")] == ["ts", "Temp", "tEmp", "temp", "tEMP"]
+    assert rows(tables, "SELECT LAST_ROW(`Temp`), LAST(`Temp`), COUNT(`tEmp`) FROM cases") == [(None, 1.5, 0)]
+    assert rows(tables, "SELECT DISTINCT temp, `tEMP` FROM cases") == [(42, 44)]
+    with fails("0x2602.*Invalid column name: TEMP"):
+        tables.query("SELECT `TEMP` FROM cases")
+
+
+def test_tables_can_differ_in_their_case_alone(tables: "taosws.Connection") -> None:
+    tables.execute("CREATE TABLE `Plain` (ts TIMESTAMP, v INT)")
+    tables.execute("CREATE TABLE PLAIN (ts TIMESTAMP, v INT, w INT)")
+    tables.execute(f"INSERT INTO `Plain` VALUES ({T}, 1)")
+    tables.execute(f"INSERT INTO Plain VALUES ({T}, 2, 3)")
+    assert sorted(rows(tables, "SHOW TABLES")) == [("Plain",), ("plain",)]
+    assert rows(tables, "SELECT * FROM `Plain`")[0][1:] == (1,)
+    assert rows(tables, "SELECT * FROM pLAIN")[0][1:] == (2, 3)
+
+
+def test_a_column_may_have_any_name(tables: "taosws.Connection") -> None:
+    names = ["tbname", "#tbname", "#id", "#subtable", "^temp", "Temp", "^^Temp", 'a"b', "o", "é", "rowid"]
+    defined = ", ".join(f"`{name}` INT" for name in names)
+    tables.execute(f"CREATE TABLE odd (ts TIMESTAMP, {defined}) TAGS (`#` INT)")
+    tables.execute(
+        f"INSERT INTO o1 USING odd TAGS (0) VALUES ({T}, {', '.join(map(str, range(len(names))))})"
+    )
+    selected = ", ".join(f"`{name}`" for name in names)
+    assert rows(tables, f"SELECT {selected}, `#`, tbname FROM odd") == [(*range(len(names)), 0, "o1")]
 
 
 def test_subtables_can_be_counted(tables: "taosws.Connection", database: str) -> None:

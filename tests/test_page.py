@@ -428,7 +428,7 @@ def machines(tdengine: TDengine, database: str) -> Iterator[Machines]:
     connection.execute(f"CREATE DATABASE `{database}`")
     connection.execute(f"USE `{database}`")
     connection.execute(
-        "CREATE STABLE machines (`at` TIMESTAMP, ok BOOL, note VARCHAR(20), temperature DOUBLE, "
+        "CREATE STABLE `machines` (`at` TIMESTAMP, ok BOOL, note VARCHAR(20), temperature DOUBLE, "
         "pressure FLOAT, rpm INT) TAGS (hall NCHAR(10), machine INT)"
     )
     start = int(time.time() * 1000) - 90_000
@@ -439,7 +439,7 @@ def machines(tdengine: TDengine, database: str) -> Iterator[Machines]:
         )
         hall = "ABC"[machine % 3]
         connection.execute(
-            f"INSERT INTO m{machine} USING machines TAGS ('hall {hall}', {machine}) VALUES {rows}"
+            f"INSERT INTO m{machine} USING `machines` TAGS ('hall {hall}', {machine}) VALUES {rows}"
         )
     settings = {
         **tdengine.settings(database),
@@ -544,7 +544,7 @@ def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machine
         )
         page.arrange(2, {"columns": ["pressure"], "title": "Pressed"})
         page.tab.clock.pause_at(time.time() + 1)
-        machines.connection.execute("ALTER STABLE machines DROP COLUMN pressure")
+        machines.connection.execute("ALTER STABLE `machines` DROP COLUMN pressure")
         wait_for(lambda: page.state() and len(sockets) == 2, "a WebSocket that no timer delays")
         page.tab.clock.resume()
 
