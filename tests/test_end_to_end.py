@@ -135,6 +135,28 @@ def test_viewers_get_the_newest_rows_once_each(tdengine: TDengine, database: str
         assert health["newest"].endswith("+00:00")
 
 
+def test_tdengine_is_asked_directly_whatever_proxy_or_login_the_environment_has(
+    tdengine: TDengine, database: str, tmp_path: Path
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    names = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy")
+    proxies = {each: nowhere for name in names for each in (name, name.upper())}
+    login = tmp_path / ".netrc"
+    login.write_text("default login nobody password nothing\n")
+    login.chmod(0o600)
+    settings = {
+        **tdengine.settings(database),
+        **proxies,
+        "NO_PROXY": "",
+        "no_proxy": "",
+        "HOME": str(tmp_path),
+    }
+    with Process(python("producer.py", "--count", "1"), settings) as producer:
+        assert producer.wait() == 0, producer.output
+    with serving(settings) as server:
+        server.wait_until_live(rows=300)
+
+
 def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) -> None:
     settings = tdengine.settings(database)
     with serving(settings) as server:

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from conftest import TDengine
 from support import Process, free_port, python, wait_for
+from test_faults import Proxy
 
 from producer import LOCATIONS, gen_data, next_beat
 
@@ -177,6 +178,28 @@ def test_a_supertable_with_subtables_of_others_is_left_alone(
         f"{database}.meters holds subtables that are not the producer's (d7): choose another TAOS_DAT" in said
     )
     assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (
+            "INSERT INTO {0}.dQQQQ USING {0}.meters TAGS (8, 'here') VALUES (NOW, 1, 2, 3)",
+            "not the producer's",
+        ),
+        ("ALTER TABLE {0}.meters ADD COLUMN `QQQQ` INT", "holds subtables"),
+        ("CREATE TABLE {0}.QQQQ (ts TIMESTAMP, v INT) TAGS (g INT)", "holds subtables"),
+    ],
+)
+def test_names_that_are_not_utf_8_do_not_keep_the_producer_from_seeing_whose_data_these_are(
+    theirs: TDengine, database: str, added: str, said: str
+) -> None:
+    """What makes them so is on the way from TDengine."""
+    theirs.connect().execute(added.format(database))
+    with Proxy(theirs) as proxy:
+        proxy.now("out of UTF-8")
+        with run_producer(theirs, database, TAOS_PORT=str(proxy.port)) as producer:
+            assert said in refusal(producer)
 
 
 def test_append_writes_beside_the_subtables_of_others(theirs: TDengine, database: str) -> None:

@@ -8,6 +8,7 @@ other columns (`Reader`). Either way only the difference goes up the pipe.
 import math
 import time
 from collections import deque
+from dataclasses import replace
 from itertools import takewhile
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from tdengine_perspective.tdengine import (
     Refused,
     TDengine,
     TDengineError,
+    Unreadable,
     connect,
     errors_explained,
     quote_text,
@@ -92,6 +94,8 @@ class Reader:
         self.span = span
         self.limit = limit
         self.window: Window | None = None
+        self.as_bytes = False  # whether texts are read as bytes
+        self.damaged: set[str] = set()  # columns in which there was text that is not UTF-8
         self.forget_time()
 
     def forget_time(self) -> None:
@@ -107,7 +111,7 @@ class Reader:
         if now < self.next_window_read and self.watermarks:
             try:
                 update = self.window.merge(self.read_new(connection))
-            except OtherColumns:
+            except (OtherColumns, Unreadable):
                 self.forget_time()
         if not self.watermarks or now >= self.next_window_read:
             schema, update, whole = self.read_all(connection)
@@ -118,7 +122,7 @@ class Reader:
             clock = int((self.server_clock + now * 1000) * window.schema.units)
             self.watermarks.append((clock, window.newest))
         (newest,) = window.schema.milliseconds([window.newest])
-        return Poll(update, whole, len(window.rows), newest, schema)
+        return Poll(update, whole, len(window.rows), newest, schema, frozenset(self.damaged))
 
     def read_new(self, connection: "taosws.Connection") -> Rows:
         """Rows from the poll before the last on.
@@ -131,16 +135,26 @@ class Reader:
         since = f"{schema.key} > {newest}"
         if newest > clock:  # rows from the future: what comes in order now is older, and they aren't new
             since = f"{schema.key} > {clock} AND ({schema.key} <= NOW() OR {since})"
-        return read_tdengine(connection, self.tdengine, schema, since, self.limit)
+        return self.read(connection, schema, since)
+
+    def read(self, connection: "taosws.Connection", schema: Schema, since: str) -> Rows:
+        """The same as `read_tdengine`, noting where text is not UTF-8."""
+        rows = read_tdengine(connection, self.tdengine, schema, since, self.limit)
+        self.damaged |= schema.damaged(rows.values())
+        return rows
 
     def read_all(self, connection: "taosws.Connection") -> tuple[Schema | None, str | None, bool]:
         """The schema, if it is new, and the window: the table's update, and whether that is all of it."""
         server_time, units = read_clock(connection, self.tdengine)
         self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
-        schema = read_schema(connection, self.tdengine, units)
-        rows = read_tdengine(
-            connection, self.tdengine, schema, f"{schema.key} >= NOW() - {self.span}", self.limit
-        )
+        schema = replace(read_schema(connection, self.tdengine, units), as_bytes=self.as_bytes)
+        try:
+            rows = self.read(connection, schema, f"{schema.key} >= NOW() - {self.span}")
+        except Unreadable:
+            if self.as_bytes:
+                raise
+            self.as_bytes = True
+            return self.read_all(connection)
         is_new = self.window is None or schema != self.window.schema
         window = Window(schema, self.limit) if is_new else self.window
         update, whole = window.replace(rows)
