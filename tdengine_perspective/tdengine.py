@@ -51,6 +51,10 @@ class Refused(TDengineError):
     """TDengine answers but can't be used as it is: wrong password, too old, another table of that name."""
 
 
+class Absent(Refused):
+    """There is no such database, or no such table in it."""
+
+
 class OtherColumns(Refused):
     """The table has other columns than it had before."""
 
@@ -194,9 +198,9 @@ def explain(tdengine: TDengine, error: Exception) -> TDengineError:
             f"TDengine at {tdengine.url} refuses user {tdengine.user}: check TAOS_USER and TAOS_PASSWORD"
         )
     if code == NO_DATABASE:
-        return Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+        return Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
     if code == NO_TABLE:
-        return Refused(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
+        return Absent(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
     if code in NO_COLUMN:
         return OtherColumns(f"{tdengine.database}.{tdengine.table} has other columns now: {message}")
     if code.startswith("0xE0"):

@@ -8,6 +8,7 @@ import struct
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import perspective
@@ -427,6 +428,40 @@ def test_health_says_that_a_table_can_not_be_shown(tdengine: TDengine, database:
         health = server.health()
         assert (health["status"], health["last_error"]) == ("waiting", line)
         assert server.process.output.count(line) == 1
+
+
+@pytest.mark.parametrize(
+    ("database_asked", "table_asked", "said"),
+    [
+        (str.upper, "meters", "has no database {DB}, but {db}: set TAOS_DATABASE={db}"),
+        (str.upper, "METERS", "has no database {DB}, but {db}: set TAOS_DATABASE={db}"),
+        (str, "Meters", "has no table {db}.Meters, but {db}.meters: set TAOS_TABLENAME=meters"),
+        (str, "D_0", "has no table {db}.D_0, but {db}.d_0: set TAOS_TABLENAME=d_0"),
+        (str, "metersX", "has no table {db}.metersX yet"),
+        (str, "mete_s", "has no table {db}.mete_s yet"),
+        (lambda name: f"{name}x", "meters", "has no database {db}x yet"),
+    ],
+)
+def test_a_name_that_is_there_in_other_letters_is_told(
+    make: Any, database_asked: Any, table_asked: str, said: str
+) -> None:
+    source = make(METER)
+    source.execute(f"CREATE TABLE {source.database}.d_0 USING {source.database}.meters TAGS (1, 'here')")
+    asked = database_asked(source.database)
+    settings = {**source.server.settings(asked), "TAOS_TABLENAME": table_asked}
+    with serving(settings) as server:
+        line = said.format(db=source.database, DB=source.database.upper())
+        wait_for(lambda: (server.health()["last_error"] or "").endswith(line), line)
+        assert server.process.wait_for_line(line)
+
+
+def test_names_that_differ_in_case_alone_may_both_be_there(make: Any) -> None:
+    source = make(METER)
+    source.execute(f"CREATE TABLE {source.database}.`Meters` (ts TIMESTAMP, v INT)")
+    source.execute(f"INSERT INTO {source.database}.`Meters` VALUES (NOW, 1)")
+    for table, rows in (("Meters", 1), ("meters", 0)):
+        target = replace(source.tdengine, table=table)
+        assert Reader(target, "12h", 10).poll(source.connection).rows == rows
 
 
 def test_before_the_columns_are_known_there_is_no_table(tdengine: TDengine, database: str) -> None:

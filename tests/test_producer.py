@@ -153,6 +153,27 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(tdengine: TDengin
     assert [row[0] for row in connection.query(f"DESCRIBE {database}.meters")] == ["ts", "price", "name"]
 
 
+@pytest.mark.parametrize("arguments", [[], ["--append"], ["--reset"]])
+def test_no_second_database_or_table_is_made_whose_name_differs_in_case_alone(
+    tdengine: TDengine, database: str, arguments: list[str]
+) -> None:
+    with run_producer(tdengine, database, "--count", "1") as producer:
+        assert producer.wait() == 0
+    other = database.upper()
+    with run_producer(tdengine, other, *arguments) as producer:
+        assert refusal(producer).endswith(
+            f"has no database {other}, but {database}: set TAOS_DATABASE={database}"
+        )
+    with run_producer(tdengine, database, *arguments, TAOS_TABLENAME="Meters") as producer:
+        assert refusal(producer).endswith(
+            f"has no table {database}.Meters, but {database}.meters: set TAOS_TABLENAME=meters"
+        )
+    named = rows_of(tdengine, "SELECT name FROM information_schema.ins_databases")
+    assert other not in [name for (name,) in named]
+    stables = f"SELECT stable_name FROM information_schema.ins_stables WHERE db_name = '{database}'"
+    assert rows_of(tdengine, stables) == [("meters",)]
+
+
 @pytest.fixture
 def theirs(tdengine: TDengine, database: str) -> TDengine:
     """A supertable with the producer's columns, and a subtable with a row of somebody else's."""

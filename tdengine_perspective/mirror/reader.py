@@ -17,9 +17,10 @@ from tdengine_perspective.children import silence_driver, watchdog
 from tdengine_perspective.mirror.messages import Connected, Failed, Poll
 from tdengine_perspective.mirror.schema import Schema, read_schema
 from tdengine_perspective.mirror.window import Rows, Window
+from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import (
+    Absent,
     OtherColumns,
-    Refused,
     TDengine,
     TDengineError,
     Unreadable,
@@ -45,7 +46,7 @@ def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int
         f"WHERE name = {quote_text(tdengine.database)}"
     ):
         return now, UNITS[precision]
-    raise Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+    raise Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
 
 
 def read_tdengine(
@@ -114,7 +115,11 @@ class Reader:
             except (OtherColumns, Unreadable):
                 self.forget_time()
         if not self.watermarks or now >= self.next_window_read:
-            schema, update, whole = self.read_all(connection)
+            try:
+                schema, update, whole = self.read_all(connection)
+            except Absent:
+                check_spelling(connection, self.tdengine)
+                raise
             took = time.monotonic() - now
             self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         window = self.window
