@@ -43,7 +43,7 @@ BY_TIME = {"last", "last_row", "first"}
 AGGREGATES = {"count", "avg", "min", "max", "sum"}
 FUNCTIONS = {
     "avg": "the mean of numbers, DOUBLE",
-    "cast": "a number, BOOL or TIMESTAMP as another type of those",
+    "cast": "a number, BOOL or TIMESTAMP as another type of those, a VARCHAR as VARBINARY",
     "count": "how many rows there are (`*`), or values that are not NULL",
     "database": "the name of the database in use",
     "first": "the oldest value that is not NULL",
@@ -414,6 +414,11 @@ class Statement(Interpreter):
     def cast(self, _cast: Token, _open: Token, tree: Tree, _as: Token, column: Column, _close: Token) -> Term:
         term = self.visit(tree)
         refuse_if(term.column.kind in BYTES, 0x2802, "Invalid parameter data type : cast")
+        is_refused = column.kind == "VARBINARY" and (term.column.kind == "NCHAR" or "INT" in term.column.kind)
+        refuse_if(is_refused, 0x2802, "Invalid function para type")
+        if (term.column.kind, column.kind) == ("VARCHAR", "VARBINARY"):
+            content = f"CAST({term.text} AS BLOB)"  # of which SUBSTR is NULL where it is empty
+            return Term(f"COALESCE(SUBSTR({content}, 1, {column.length}), {content})", column)
         is_float = column.kind in ("FLOAT", "DOUBLE")
         if not column.type.code or (term.column.precision and not is_float):
             raise not_understood(f"CAST from {term.column.kind} to {column.kind}")

@@ -3,7 +3,9 @@
 Each room keeps a promise, and imports lead from the bottom of this list to its top, never back:
 
     settings        the environment as one frozen object; bad input gets one line
+    rest            asking TDengine over REST, directly
     tdengine        reaching TDengine; an error is one line that says what to do
+    spelling        a name that is there in other letters, capital or small
     children        processes that may be killed, and the watchdog in them: nothing hangs for ever
     terminal        what the producer prints, and the signals that end it
 

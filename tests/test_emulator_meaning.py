@@ -389,6 +389,21 @@ def test_aggregates(read: "taosws.Connection", selected: str, expected: list[tup
     assert rows(read, f"SELECT {selected} FROM meters") == expected
 
 
+@pytest.mark.parametrize("text", ["'Zürich'", "''", "NULL"])
+def test_a_text_can_be_had_as_its_bytes(read: "taosws.Connection", text: str) -> None:
+    expected = None if text == "NULL" else text.strip("'").encode()
+    read.execute("CREATE TABLE noted (ts TIMESTAMP, note VARCHAR(9), wide NCHAR(9), v INT)")
+    try:
+        read.execute(f"INSERT INTO noted VALUES (NOW, {text}, 'ü', 1)")
+        whole, part = "CAST(note AS VARBINARY(65517))", "CAST(note AS VARBINARY(2))"
+        assert rows(read, f"SELECT {whole}, {part} FROM noted") == [(expected, expected and expected[:2])]
+        for other in ("wide", "v"):
+            with pytest.raises(taosws.QueryError, match="0x2802"):
+                rows(read, f"SELECT CAST({other} AS VARBINARY(9)) FROM noted")
+    finally:
+        read.execute("DROP TABLE noted")
+
+
 def test_aggregates_by_group(read: "taosws.Connection") -> None:
     grouped = (
         "SELECT location, COUNT(*), AVG(current), MIN(voltage), MAX(voltage) FROM meters GROUP BY location"

@@ -10,7 +10,7 @@ import tornado.httputil
 import tornado.web
 
 from tdengine_perspective.gate.refusals import RefusalLog
-from tdengine_perspective.settings import SettingError, Settings
+from tdengine_perspective.settings import SettingError, Settings, is_address
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
@@ -76,7 +76,11 @@ class Admission:
             return False
         name = found[1]
         # No name leads to an address, so that no other page's name can be behind it.
-        return name in LOCAL_NAMES or host in self.allowed_hosts or (not self.is_local and is_address(name))
+        return (
+            name in LOCAL_NAMES
+            or host in self.allowed_hosts
+            or (not self.is_local and is_address(name.strip("[]")))
+        )
 
     def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
         """Whether the page that the request comes from may read the answer."""
@@ -103,13 +107,5 @@ def read_origin(text: str) -> str:
     return origin
 
 
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
 def is_loopback(host: str) -> bool:
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -14,6 +14,7 @@ class Poll:
     rows: int
     newest: int | None  # timestamp, ms since 1970
     schema: Schema | None = None  # of this update and those after it; None: the same as before
+    damaged: frozenset[str] = frozenset()  # columns in which there was text that is not UTF-8
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ class Mirror:
         self.state = State(settings)
         self.memory = MemoryWatch()
         self.failed_renewal: perspective.PerspectiveError | None = None
+        self.damaged: set[str] = set()  # columns of which the log has said that they have text out of UTF-8
+
+    @property
+    def source(self) -> str:
+        return f"{self.settings.taos_database}.{self.settings.taos_tablename}"
 
     def take(self, message: Message) -> None:
         """Act on what the reader says. Raises PerspectiveError where the table has to be filled anew."""
@@ -49,6 +54,7 @@ class Mirror:
             case Poll():
                 if message.schema is not None and message.schema != self.schema:
                     self.make_table(message.schema)
+                self.tell_damage(message)
                 self.update_table(message)
                 self.state.note_poll(message)
             case Failed():
@@ -58,19 +64,26 @@ class Mirror:
 
     def make_table(self, schema: Schema) -> None:
         """Make the table, anew where it is there with other columns; the viewers then have to come again."""
-        source = f"{self.settings.taos_database}.{self.settings.taos_tablename}"
+        known = self.schema.left_out if self.schema else ()
         for column in schema.left_out:
-            log.warning("%s: left out the column %s", source, column)
+            if column not in known:
+                log.warning("%s: left out the column %s", self.source, column)
         columns = list(schema.perspective.items())
         if self.table is None or columns != list(self.schema.perspective.items()):
             if self.table is not None:
-                log.info("%s has other columns now", source)
+                log.info("%s has other columns now", self.source)
                 self.send_viewers_away("the table's columns have changed")
                 self.table.delete()
             self.table = self.client.table(dict(columns), name=self.settings.perspective_table_name)
             self.state.rows = 0
             self.check_columns(schema.perspective)
         self.schema = schema
+
+    def tell_damage(self, poll: Poll) -> None:
+        """Log, once each, in which columns there is text that is not UTF-8."""
+        for column in sorted(poll.damaged - self.damaged):
+            log.warning("%s: not all text in %s is UTF-8; what is not is shown as �", self.source, column)
+        self.damaged |= poll.damaged
 
     def update_table(self, poll: Poll) -> None:
         """Hand the change to the table, as one update; the viewers hear of it from the engine."""
