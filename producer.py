@@ -15,7 +15,7 @@ import taosws
 from tdengine_perspective.ownership import check_columns, check_precision, check_subtables
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
 from tdengine_perspective.spelling import check_spelling
-from tdengine_perspective.tdengine import TDengine, TDengineError, quote_name
+from tdengine_perspective.tdengine import TDengine, TDengineError, quote_name, quote_text
 from tdengine_perspective.terminal import Stop, report, show_progress, show_result, stop_on_signals
 from tdengine_perspective.terminal import whole_number_option as number
 from tdengine_perspective.writing import Work, Writer
@@ -38,6 +38,8 @@ TAGS = {"groupid": "INT", "location": "BINARY(16)"}
 SUBTABLES = [f"d_bind_{meter}" for meter in range(len(LOCATIONS))]
 
 FULL_SPEED_ROWS = 10_000  # bound at once with --interval 0, since TDengine takes most of its time by the bind
+
+STRAY = 10_000  # ms: behind a gap of that in the future comes nothing that the producer wrote
 
 # One meter's share of a batch: its number, and equally long columns ts (ms since 1970), current (A),
 # voltage (V) and phase (°).
@@ -123,9 +125,25 @@ def insert_data(statement: taosws.TaosStmt2, batch: list[MeterRows]) -> int:
 
 
 def last_timestamp(connection: taosws.Connection, tdengine: TDengine) -> int:
-    """The newest timestamp (ms) in the table, 0 if it is empty."""
-    rows = list(connection.query(f"SELECT CAST(LAST(ts) AS BIGINT) FROM {tdengine.table_sql}"))
-    return rows[0][0] or 0 if rows else 0
+    """The newest timestamp (ms) of the ten meters, 0 if they have none, but for stray ones in the future.
+
+    At full speed the producer's own rows run ahead of the clock, and must not be overwritten; they leave no
+    gap. A row beyond a gap is somebody else's mistake, and readings are not to be stamped as late as that.
+    """
+    ((clock,),) = connection.query("SELECT CAST(NOW() AS BIGINT)")
+    clock = max(clock, int(time.time() * 1000))
+    meters = ", ".join(map(quote_text, SUBTABLES))
+    newest, last = 0, clock + STRAY
+    while True:
+        rows = connection.query(
+            f"SELECT CAST(LAST(ts) AS BIGINT) FROM {tdengine.table_sql} "
+            f"WHERE tbname IN ({meters}) AND ts <= {last}"
+        )
+        found = next((timestamp for (timestamp,) in rows), None) or 0
+        if found <= newest:
+            return newest
+        newest = found
+        last = newest + max(STRAY, newest - clock)
 
 
 def open_table(

@@ -1,9 +1,9 @@
 // Owns the live table's dashboard: which one it is, showing it, and keeping it true to the rows.
 
-import { element, write } from "./dom.js";
+import { element } from "./dom.js";
 import { askLayout, fitLayout, namingViewer } from "./layout.js";
 import { examine, examineRows, findTable } from "./table.js";
-import { describeTime, retitle } from "./timeline.js";
+import { describeTime, filterAnew, retitle } from "./timeline.js";
 import { kindOf } from "./types.js";
 import { LONGEST_PAUSE, pageVisible, sleep } from "./waiting.js";
 
@@ -34,7 +34,7 @@ export class Dashboard {
   /** Shows the table that the connection leads to. Returns a function that keeps the dashboard true to its rows. */
   async show(connection) {
     const table = await connection.during(findTable(connection.client));
-    const answers = Promise.all([examine(table), askLayout(this.#server)]);
+    const answers = Promise.all([examine(table, this.#state.health), askLayout(this.#server)]);
     const [facts, stored] = await connection.during(answers);
     const layout = await connection.during(fitLayout(stored, table, facts.schema));
     await connection.during(this.#fillPanels(connection.client, table, facts, layout));
@@ -42,9 +42,6 @@ export class Dashboard {
   }
 
   async #fillPanels(client, table, facts, layout) {
-    const name = isMeterTable(facts) ? "Meters" : facts.name;
-    write("h1", name);
-    document.title = `${name}, live from TDengine`;
     this.#state.note({ hasPanels: true });
     const shown = this.#panels.show(client, table, facts, this.#configure(facts, layout));
     await Promise.all(layout ? shown.map((panel, index) => namingViewer(index, panel)) : shown);
@@ -56,7 +53,7 @@ export class Dashboard {
     for (let pause = FIRST_LOOK; ; pause = facts.span > 0 ? Math.min(2 * pause, LONGEST_PAUSE) : pause) {
       await sleep(pause);
       await pageVisible();
-      await examineRows(table, facts);
+      await examineRows(table, facts, this.#state.health);
       await this.#panels.adapt(this.#configure(facts, layout), describeTime(facts));
     }
   }
@@ -64,7 +61,7 @@ export class Dashboard {
   /** The viewers' configurations: those of the server's layout or, where there is none, of a dashboard of the page. */
   #configure(facts, layout) {
     const time = describeTime(facts);
-    if (layout) return layout.map((config) => retitle(config, time));
+    if (layout) return layout.map((config) => retitle(filterAnew(config, [], time.filter), time));
     const { meterDashboard, tableDashboard } = this.#makers;
     return isMeterTable(facts) ? meterDashboard(time) : tableDashboard(time, facts);
   }

@@ -11,7 +11,7 @@ import { stayConnected } from "./reconnect.js";
 import { checkAddress, findServer, takeTokenFromAddress } from "./server.js";
 import { State } from "./state.js";
 import { showStatus, whenTokenIsEntered } from "./status.js";
-import { whenThemeChanges } from "./theme.js";
+import { letSwitchTheme } from "./theme.js";
 
 /** `makers` are the functions that make the dashboards: meterDashboard and tableDashboard. */
 export async function start(makers) {
@@ -21,7 +21,7 @@ export async function start(makers) {
   const dashboard = new Dashboard(makers, server, state, panels);
 
   whenTokenIsEntered((token) => (server.token = token));
-  whenThemeChanges(() => panels.changeTheme());
+  letSwitchTheme(element("#theme"), () => panels.changeTheme());
   element("#download").addEventListener("click", async () => downloadLayout(await panels.save()));
   listenToKeys();
 

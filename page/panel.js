@@ -3,7 +3,7 @@
 import { fitWorkspace } from "./fit.js";
 import { makeSettingsReachable } from "./keyboard.js";
 import { themeFor } from "./theme.js";
-import { retitle } from "./timeline.js";
+import { filterAnew, retitle } from "./timeline.js";
 
 export class Panel {
   #section = document.createElement("section");
@@ -23,7 +23,8 @@ export class Panel {
   async show(client, table, facts, config) {
     if (this.#arranged) {
       try {
-        const workspace = await fitWorkspace(this.#arranged, table, facts.schema, this.#schema);
+        const arranged = this.#withFilterOf(config, this.#arranged);
+        const workspace = await fitWorkspace(arranged, table, facts.schema, this.#schema);
         if (workspace) return await this.#replaceViewer(client, facts, config, withThemes(workspace));
       } catch (error) {
         console.warn(error);
@@ -32,11 +33,12 @@ export class Panel {
     await this.#replaceViewer(client, facts, config, null);
   }
 
-  /** Changes what the page itself wrote; of what the user arranged only the time that a title tells. */
+  /** Changes what the page itself wrote; of what the user arranged only the rows left out, and the time told. */
   async adapt(config, time) {
     const isNew = (name) => canonical(config[name]) !== canonical(this.#config[name]);
     let changes = Object.fromEntries(Object.entries(config).filter(([name]) => isNew(name)));
     if (this.#arranged) {
+      if (changes.filter) await this.#rearrange(this.#withFilterOf(config, await this.#viewer.saveWorkspace()));
       const saved = await this.save();
       const { title } = retitle(saved, time);
       changes = title === saved.title ? {} : { title };
@@ -55,6 +57,11 @@ export class Panel {
   /** The viewer's configuration, as it is now. */
   save() {
     return this.#viewer.save();
+  }
+
+  /** The same without what is so at the moment alone: which rows the page leaves out. */
+  async saveForLater() {
+    return filterAnew(await this.save(), this.#config.filter ?? [], []);
   }
 
   remove() {
@@ -102,12 +109,28 @@ export class Panel {
     this.#section.ariaLabel = (await this.save()).title ?? "";
   }
 
-  /** Changes the viewer so that it does not pass for its user's arrangement. */
-  async #change(changes) {
-    this.#isChanging = true;
-    try {
+  /** A workspace of the viewer in which the page's filter is that of another configuration of the panel. */
+  #withFilterOf({ filter = [] }, workspace) {
+    const before = this.#config.filter ?? [];
+    return mapPanels(workspace, (panel) => filterAnew(panel, before, filter));
+  }
+
+  #change(changes) {
+    return this.#act(async () => {
       await this.#viewer.restore(changes);
       if (changes.expressions) await configureColumns(this.#viewer, changes);
+    });
+  }
+
+  #rearrange(workspace) {
+    return this.#act(() => this.#viewer.restoreWorkspace(workspace));
+  }
+
+  /** Changes the viewer so that it does not pass for its user's arrangement. */
+  async #act(act) {
+    this.#isChanging = true;
+    try {
+      await act();
       const workspace = await this.#viewer.saveWorkspace();
       if (this.#arranged) this.#arranged = workspace;
       else this.#own = canonical(workspace);
@@ -124,8 +147,12 @@ async function configureColumns(viewer, { columns_config = {} }) {
 }
 
 function withThemes(workspace) {
-  const themed = ([name, config]) => [name, { ...config, theme: themeFor(config.theme) }];
-  return { ...workspace, panels: Object.fromEntries(Object.entries(workspace.panels).map(themed)) };
+  return mapPanels(workspace, (config) => ({ ...config, theme: themeFor(config.theme) }));
+}
+
+function mapPanels(workspace, change) {
+  const panels = Object.entries(workspace.panels).map(([name, config]) => [name, change(config)]);
+  return { ...workspace, panels: Object.fromEntries(panels) };
 }
 
 /** A value's JSON with the keys in order, for comparing. */

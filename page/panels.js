@@ -25,8 +25,8 @@ export class Panels {
     for (const panel of this.#panels) await panel.changeTheme();
   }
 
-  /** The viewers' configurations, as they are now. */
+  /** The viewers' configurations, as they are now, to be shown again some day. */
   save() {
-    return Promise.all(this.#panels.map((panel) => panel.save()));
+    return Promise.all(this.#panels.map((panel) => panel.saveForLater()));
   }
 }

@@ -15,18 +15,37 @@ export function showStatus(state, server) {
   element("#notice form").hidden = word !== "locked";
   element("#notice").hidden = word !== "locked" && state.hasPanels;
   element("main").hidden = !state.hasPanels;
-  if (state.health) showHealth(status, state.health);
+  if (!state.health) return;
+  showHealth(status, state.health, Date.now() - state.answeredAt);
+  write("#notices", state.health.notices.filter((notice) => !sentence.includes(notice)).join("\n"));
 }
 
-function showHealth(status, health) {
-  status.dataset.rows = health.rows;
+/** `since` is how long ago, in ms, the server said so. */
+function showHealth(status, health, since) {
+  const { rows, ahead, title } = health;
+  status.dataset.rows = rows;
   status.dataset.newest = health.newest ?? "";
-  write("#rows", `${health.rows.toLocaleString("en")} ${health.rows === 1 ? "row" : "rows"}`);
+  write("h1", title);
+  document.title = `${title}, live from TDengine`;
+  write("#rows", `${count(rows)} ${rows === 1 ? "row" : "rows"}${ahead ? `, ${count(ahead)} ahead` : ""}`);
   write("#source", describeVersion(health.tdengine.version));
-  if (!health.newest) return;
-  const age = Math.max(0, Date.now() - Date.parse(health.newest));
-  write("#newest", `newest ${clock(health.newest)}, ${describeAge(age)} ago`);
-  element("#newest").classList.toggle("old", age > OLD_AFTER);
+  const age = health.newest_ms_ago + since; // by TDengine's clock: this machine's may be another
+  write("#newest", health.newest ? describeNewest(health, age) : "");
+  element("#newest").classList.toggle("old", ahead > 0 || age > OLD_AFTER);
+}
+
+/** When the newest row is; where it lies ahead of TDengine's clock also the newest of those that do not. */
+function describeNewest({ newest, newest_up_to_now, ahead }, age) {
+  const ago = (age) => `${describeAge(Math.max(0, age))} ago`;
+  if (!ahead) return `newest ${clock(newest)}, ${ago(age)}`;
+  const furthest = `newest ${clock(newest)}, ${describeAge(-age)} ahead`;
+  if (!newest_up_to_now) return furthest;
+  const behind = Date.parse(newest) - Date.parse(newest_up_to_now);
+  return `${furthest}; up to now ${clock(newest_up_to_now)}, ${ago(age + behind)}`;
+}
+
+function count(number) {
+  return number.toLocaleString("en");
 }
 
 function hintFor(word, server) {

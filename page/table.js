@@ -6,6 +6,7 @@ import { FIRST_PAUSE, sleep } from "./waiting.js";
 
 const MOST_COLUMNS = 100; // that the server allows in a view
 const MOST_SERIES = 12; // lines that one can tell apart
+const SUBTABLE = "tbname"; // the column with the name of a row's subtable, which comes before the tags
 
 /** The one table that the server has; it makes it once TDengine has told the columns. */
 export async function findTable(client) {
@@ -19,11 +20,12 @@ export async function findTable(client) {
 /**
  * The facts: the table's name; its `schema`, a Map from columns to types, in order; those of its `columns` that a
  * viewer can show, and which of these are `datetimes` and `numbers` for a chart; which column is the time (`key`), and
- * whether it can be shown in steps; the `span` of the rows, in ms, and which column tells lines apart (`split`).
+ * whether it can be shown in steps; and of the rows what examineRows tells.
  */
-export async function examine(table) {
+export async function examine(table, health) {
   const [name, all, types] = await Promise.all([table.get_name(), table.columns(), table.schema()]);
   const columns = all.slice(0, MOST_COLUMNS);
+  if (all.includes(SUBTABLE) && !columns.includes(SUBTABLE)) columns[MOST_COLUMNS - 1] = SUBTABLE;
   // Charts take what follows a "|" in a name for the name.
   const isNumber = (name) => kindOf(types[name]) === "number" && !name.includes("|");
   const facts = {
@@ -34,39 +36,66 @@ export async function examine(table) {
     numbers: columns.filter(isNumber),
     key: all.find((name) => types[name] === "datetime"),
     hasSteps: true,
+    rows: 0,
     span: 0,
-    split: null,
+    ahead: "none",
+    filter: [],
+    hasYears: false,
+    split: "",
   };
   const [{ errors }] = await Promise.all([
     table.validate_expressions({ steps: inSteps(facts.key, 1) }),
-    examineRows(table, facts),
+    examineRows(table, facts, health),
   ]);
   facts.hasSteps = Object.keys(errors).length === 0; // an expression can't name every key
   return facts;
 }
 
-/** Writes into the facts what only rows can tell: the time that they span, and what tells their lines apart. */
-export async function examineRows(table, facts) {
-  if ((await table.size()) === 0) return;
+/**
+ * Writes into the facts what only rows can tell: how many `rows` there are; whether "none", "some" or "all" of them lie
+ * `ahead` of TDengine's clock, and the `filter` that leaves these out, if not all do; the `span` of the others, in ms;
+ * whether one needs the year to tell which day is meant (`hasYears`); which column tells lines apart (`split`).
+ */
+export async function examineRows(table, facts, health) {
+  const rows = await table.size();
+  if (rows === 0) return;
+  const { ahead, filter } = findAhead(facts.key, health);
   try {
-    const view = await table.view({ columns: [facts.key] });
+    const view = await table.view({ columns: [facts.key], filter });
     const [oldest, newest] = await view.get_min_max(facts.key);
     await view.delete();
-    facts.span = newest - oldest;
-    if (facts.span > 0) facts.split ??= await findSplit(table, facts.schema);
+    if (oldest === null) return; // what the server said of the rows is not so any more
+    const years = [oldest, newest, health.newest ?? newest].map((time) => new Date(time).getFullYear());
+    const hasYears = years.some((year) => year !== new Date().getFullYear());
+    const isNew = rows !== facts.rows; // else there is no more to tell apart than there was
+    Object.assign(facts, { rows, ahead, filter, span: newest - oldest, hasYears });
+    if (isNew && rows > 1) facts.split ||= await findSplit(table, facts.schema);
   } catch (error) {
     console.info(error); // the server may find a view too much; the dashboard does without
   }
 }
 
+function findAhead(key, { ahead, ahead_from, newest_up_to_now }) {
+  if (!ahead || !ahead_from) return { ahead: "none", filter: [] };
+  if (!newest_up_to_now) return { ahead: "all", filter: [] };
+  return { ahead: "some", filter: [[key, "<", Date.parse(ahead_from)]] };
+}
+
 /** The first column of text with several values, but not too many, or "". */
 async function findSplit(table, schema) {
-  for (const [name, type] of schema) {
-    if (type !== "string") continue;
+  for (const name of textsToSplitBy(schema)) {
     const view = await table.view({ group_by: [name], group_rollup_mode: "flat", columns: [] });
     const values = await view.num_rows();
     await view.delete();
     if (values > 1 && values <= MOST_SERIES) return name;
   }
   return "";
+}
+
+/** The columns of text; where rows tell their subtables, first the tags, then that, and then what is measured. */
+function textsToSplitBy(schema) {
+  const names = [...schema.keys()];
+  const place = Math.max(0, names.indexOf(SUBTABLE));
+  const ordered = [...names.slice(place + 1), ...names.slice(place, place + 1), ...names.slice(0, place)];
+  return (schema.has(SUBTABLE) ? ordered : names).filter((name) => schema.get(name) === "string");
 }

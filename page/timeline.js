@@ -1,19 +1,25 @@
 // Owns how a dashboard shows time: the steps along its charts, and the span that its titles tell.
 
 import { isPhone } from "./screen.js";
-import { describeSpan, HOUR, MINUTE, TO_THE_MILLISECOND, TO_THE_SECOND } from "./time.js";
+import { DAY, describeSpan, HOUR, MINUTE, TO_THE_MILLISECOND, TO_THE_SECOND, WITH_YEAR } from "./time.js";
 
 const MOST_STEPS = 40; // along a chart's axis of time
 const STEPS = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500],
   ...[1000, 2000, 5000, 10_000, 15_000, 30_000],
   ...[MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE],
-  ...[HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR],
+  ...[HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR],
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((days) => days * DAY),
 ];
-const LAST = /, last [\d.]+ (?:d|h|min|s|ms)$/; // at a title's end
+const AHEAD = { none: "", some: ", without rows ahead", all: ", all ahead" }; // of the clock: what a title says of it
+const TOLD = /(?:, last [\d.]+ (?:d|h|min|s|ms))?(?:, without rows ahead|, all ahead)?$/; // at a title's end
 
-/** How charts show the time: in steps, few enough to draw and long enough for each to have rows. */
-export function describeTime({ key, hasSteps, span }) {
+/**
+ * How a dashboard shows the time: charts in steps, few enough to draw and long enough for each to have rows, and without
+ * the rows that lie ahead of TDengine's clock, by the `filter` (unless there are no others); `title` and `ahead` tell
+ * that. `moment` is how a grid writes a row's time.
+ */
+export function describeTime({ key, hasSteps, span, ahead, filter, hasYears }) {
   const step = STEPS.find((step) => (span || 1000) / step <= MOST_STEPS) ?? STEPS.at(-1);
   const name = hasSteps ? `${key}, steps of ${describeSpan(step)}` : key;
   const date_format = {
@@ -22,10 +28,15 @@ export function describeTime({ key, hasSteps, span }) {
     ...(step < 1000 && { minute: "disabled" }),
     ...(isPhone() && step < 1000 && { fractionalSecondDigits: 2 }),
     ...(step < HOUR && { month: "disabled", day: "disabled" }),
+    ...(step >= HOUR && (hasYears || step >= DAY) && { year: "numeric" }),
     ...(step >= MINUTE && { second: "disabled" }),
+    ...(step >= DAY && { hour: "disabled", minute: "disabled" }),
   };
   return {
-    title: span > 0 ? `, last ${describeSpan(span)}` : "",
+    title: (span > 0 ? `, last ${describeSpan(span)}` : "") + AHEAD[ahead],
+    ahead: AHEAD[ahead],
+    filter,
+    moment: hasYears ? WITH_YEAR : TO_THE_MILLISECOND,
     plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points
     expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
     group_by: [name],
@@ -37,8 +48,32 @@ export function inSteps(key, step) {
   return `datetime(bucket(float("${key}"), ${step}))`;
 }
 
-/** A configuration whose title tells the time that the rows span now, where it told one before. */
+/** Whether a configuration's title tells the time that its rows span. */
+function tellsTime({ title }) {
+  return TOLD.exec(title ?? "")?.[0].length > 0;
+}
+
+/**
+ * A configuration whose title tells the time that the rows span now, where it told one before; and none, where it
+ * shows rows that are not within that time.
+ */
 export function retitle(config, time) {
-  if (!config.title || !time.title) return config;
-  return { ...config, title: config.title.replace(LAST, time.title) };
+  if (!tellsTime(config) || !time.title) return config;
+  const isWithin = time.filter.every((term) => has(config, term)) && (config.filter_op !== "or" || !time.filter.length);
+  return { ...config, title: config.title.replace(TOLD, isWithin ? time.title : "") };
+}
+
+/**
+ * A configuration that leaves out the rows ahead by the page's filter of now, in the place of its filter of before. One
+ * that had none gets it if its title tells the time, for that is to be true.
+ */
+export function filterAnew(config, before, now) {
+  const others = (config.filter ?? []).filter((term) => !has({ filter: before }, term));
+  const had = others.length < (config.filter?.length ?? 0);
+  const wants = before.length === 0 && now.length > 0 && tellsTime(config) && config.filter_op !== "or";
+  return had || wants ? { ...config, filter: [...others, ...now] } : config;
+}
+
+function has({ filter = [] }, term) {
+  return filter.some((other) => JSON.stringify(other) === JSON.stringify(term));
 }

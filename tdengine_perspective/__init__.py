@@ -17,6 +17,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       schema        a table's columns on both sides
       window        the rows on display, and the difference to what was read
       messages      what the reader process tells the server
+      notices       what viewers are told of the rows that they do not see
       reader        what to read when, in that process
       state         live or stale, since when, and why
       process       starting that process anew

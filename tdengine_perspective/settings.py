@@ -15,6 +15,7 @@ from typing import Any, Self
 
 # TDengine's units of a span, in ms.
 SPAN_UNITS = {"a": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+MOST_ROWS = 250_000  # of a table
 LONGEST_SPAN = 36_500  # days: before 1677 there are no timestamps in ns
 LONGEST_DATABASE, LONGEST_TABLE = 64, 192  # bytes of their names in TDengine
 LONGEST_NAME = 100  # characters of a Perspective table's name
@@ -22,6 +23,10 @@ LONGEST_NAME = 100  # characters of a Perspective table's name
 
 class SettingError(ValueError):
     """A setting that makes no sense: which, and what it has to be, in one line."""
+
+
+class Default(str):
+    """A text that nobody chose, for where a better one can be found than the same for everybody."""
 
 
 def any_text(name: str, text: str) -> str:
@@ -123,9 +128,11 @@ class Settings:
     taos_tablename: str = setting("meters", "the table in it", tdengine_name(LONGEST_TABLE))
     perspective_host: str = setting("127.0.0.1", "where to listen", host_name)
     perspective_port: int = setting(8080, "the port to listen on", whole_number(1, 65535))
-    perspective_table_name: str = setting("meters_values", "the Perspective table's name", perspective_name)
+    perspective_table_name: str = setting(
+        Default("meters_values"), "the Perspective table's name", perspective_name
+    )
     perspective_refresh_rate: int = setting(300, "ms from poll to poll", whole_number(10, 3_600_000))
-    perspective_limit: int = setting(1000, "rows in the table, at most", whole_number(1, 250_000))
+    perspective_limit: int = setting(1000, "rows in the table, at most", whole_number(1, MOST_ROWS))
     perspective_window: str = setting(
         "12h", "how old its rows may be; units: a for ms, s, m, h, d, w", time_span
     )
@@ -134,6 +141,18 @@ class Settings:
         "", "other pages that may show it, such as https://meters.example.org; commas between several"
     )
     perspective_token: str = setting("", "what viewers must know: ?token= in the page's address")
+
+    @property
+    def table(self) -> str:
+        """The table's full name in TDengine."""
+        return f"{self.taos_database}.{self.taos_tablename}"
+
+    @property
+    def title(self) -> str:
+        """What the page calls the table: by the name that it was given, or by TDengine's."""
+        if not isinstance(self.perspective_table_name, Default):
+            return self.perspective_table_name
+        return "Meters" if self.table == Settings().table else self.table
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

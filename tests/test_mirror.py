@@ -198,8 +198,24 @@ class Source:
     @property
     def labels(self) -> list[str]:
         """What the columns are called in the table that viewers see."""
-        names = [name for name, _, _ in self.describe()]
-        return ["timestamp" if name == "ts" and "timestamp" not in names else name for name in names]
+        described = self.describe()
+        names = [name for name, _, _ in described]
+        labels = ["timestamp" if name == "ts" and "timestamp" not in names else name for name in names]
+        if self.shows_subtable:
+            labels.insert(self.first_tag, "tbname")
+        return labels
+
+    @property
+    def first_tag(self) -> int:
+        """The place of the first tag among the columns, and so that of the subtable's name."""
+        return [note for _, _, note in self.describe()].index("TAG")
+
+    @property
+    def shows_subtable(self) -> bool:
+        """Whether the subtable's name is a column: a supertable's, unless its columns are the meters' six."""
+        names = {name for name, _, _ in self.describe()}
+        is_supertable = not self.is_plain and self.tdengine.table == self.altered
+        return is_supertable and names != {"ts", "current", "voltage", "phase", "groupid", "location"}
 
     @property
     def key(self) -> str:
@@ -255,17 +271,20 @@ class Source:
     def rows(self) -> list[tuple[str, int, Values]]:
         """Of the last 12 hours, newest first: subtable, timestamp (in the database's unit), values."""
         described = self.describe()
+        names = [f"`{name}`" for name, _, _ in described]
+        kinds = [kind for _, kind, _ in described]
+        if self.shows_subtable:
+            names.insert(self.first_tag, "tbname")
+            kinds.insert(self.first_tag, "VARCHAR")
         columns = ", ".join(
-            f"CAST(`{name}` AS BIGINT)" if kind == "TIMESTAMP" else f"`{name}`" for name, kind, _ in described
+            f"CAST({name} AS BIGINT)" if kind == "TIMESTAMP" else name
+            for name, kind in zip(names, kinds, strict=True)
         )
         return [
             (
                 subtable,
                 values[0],
-                tuple(
-                    shown(kind, value, self.units)
-                    for (_, kind, _), value in zip(described, values, strict=True)
-                ),
+                tuple(shown(kind, value, self.units) for kind, value in zip(kinds, values, strict=True)),
             )
             for subtable, *values in self.query(
                 f"SELECT tbname, {columns} FROM {self.database}.{self.tdengine.table} "

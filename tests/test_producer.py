@@ -127,6 +127,50 @@ def test_a_second_run_adds_to_the_first(tdengine: TDengine, database: str) -> No
         assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(total,)]
 
 
+@pytest.mark.parametrize("meter", ["d_bind_3", "d7"])
+@pytest.mark.parametrize("ahead", ["400d", "1h", "20s"])
+def test_a_row_of_the_future_does_not_lead_the_producer_astray(
+    tdengine: TDengine, database: str, meter: str, ahead: str
+) -> None:
+    """Be it of a meter of its own or of somebody's whose clock is ahead."""
+    with run_producer(tdengine, database, "--count", "1") as producer:
+        assert producer.wait() == 0
+    connection = tdengine.connect()
+    connection.execute(
+        f"INSERT INTO {database}.{meter} USING {database}.meters TAGS (3, 'there') "
+        f"VALUES (NOW + {ahead}, 1, 2, 3)"
+    )
+    began = time.time() * 1000
+    with run_producer(tdengine, database, "--count", "3", "--append") as producer:
+        assert producer.wait() == 0, producer.output
+    found = [
+        timestamp for (timestamp,) in rows_of(tdengine, f"SELECT CAST(ts AS BIGINT) FROM {database}.meters")
+    ]
+    assert len(found) == 4 * 300 + 1
+    stray = max(found)
+    found.remove(stray)
+    assert began - 1000 < max(found) < time.time() * 1000 < stray
+
+
+@pytest.mark.parametrize("stray", [False, True])
+def test_a_run_that_is_ahead_of_the_clock_is_not_overwritten_by_the_next(
+    tdengine: TDengine, database: str, stray: bool
+) -> None:
+    """Even if there is a row of the far future, too."""
+    arguments = ("--count", "25", "--interval", "0", "--rows", "10000")
+    with run_producer(tdengine, database, *arguments) as producer:
+        assert producer.wait() == 0
+    if stray:
+        tdengine.connect().execute(f"INSERT INTO {database}.d_bind_3 VALUES (NOW + 400d, 1, 2, 3)")
+    newest = f"SELECT CAST(LAST(ts) AS BIGINT) FROM {database}.d_bind_5"
+    ((ahead,),) = rows_of(tdengine, newest)
+    with run_producer(tdengine, database, "--count", "2") as producer:
+        assert producer.wait() == 0
+    assert rows_of(tdengine, f"SELECT COUNT(*) FROM {database}.meters") == [(250_600 + stray,)]
+    ((after,),) = rows_of(tdengine, newest)
+    assert ahead < after < ahead + 2_000
+
+
 def refusal(producer: Process) -> str:
     """The line in which a producer says why it writes nothing, once it has ended for that."""
     assert producer.wait() == 1, producer.output

@@ -4,6 +4,28 @@ from dataclasses import dataclass
 
 from tdengine_perspective.mirror.schema import Schema
 
+AHEAD = (
+    10_000  # ms by which a row may be later than TDengine's clock before it counts as ahead: clocks differ
+)
+
+
+@dataclass(frozen=True)
+class Older:
+    """What there is of a table that has no row in the window."""
+
+    newest: int | None  # timestamp, ms since 1970; None: the table has no row at all
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the window's rows are, measured by TDengine's clock; all in ms since 1970."""
+
+    clock: int  # TDengine's own
+    ahead: int = 0  # rows that lie ahead of it
+    ahead_from: int | None = None  # the first of these
+    ahead_in_table: int = 0  # as many of the whole table, where they crowd the window
+    newest_up_to_now: int | None = None  # of the rows that do not lie ahead
+
 
 @dataclass(frozen=True)
 class Poll:
@@ -14,6 +36,8 @@ class Poll:
     rows: int
     newest: int | None  # timestamp, ms since 1970
     schema: Schema | None = None  # of this update and those after it; None: the same as before
+    times: Times | None = None
+    older: Older | None = None  # None: there are rows in the window, or TDengine did not say
     damaged: frozenset[str] = frozenset()  # columns in which there was text that is not UTF-8
 
 

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from tdengine_perspective.children import silence_driver, watchdog
-from tdengine_perspective.mirror.messages import Connected, Failed, Poll
+from tdengine_perspective.mirror.messages import AHEAD, Connected, Failed, Older, Poll, Times
 from tdengine_perspective.mirror.schema import Schema, read_schema
 from tdengine_perspective.mirror.window import Rows, Window
 from tdengine_perspective.spelling import check_spelling
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW_READ_INTERVAL = 2  # seconds from one read of the whole window to the next, at least
 WINDOW_READ_SHARE = 20  # a read of the whole window may take one part in so many of the time
+OLDER_READ_INTERVAL = 10  # seconds from one look for rows older than the window to the next, at least
 RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
 
 UNITS = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of a database's timestamps: so many make a millisecond
@@ -47,6 +48,15 @@ def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int
     ):
         return now, UNITS[precision]
     raise Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+
+
+def is_supertable(connection: "taosws.Connection", tdengine: TDengine) -> bool:
+    """Whether the table has subtables; DESCRIBE says the same of a supertable and of one of these."""
+    found = connection.query(
+        "SELECT stable_name FROM information_schema.ins_stables "
+        f"WHERE db_name = {quote_text(tdengine.database)} AND stable_name = {quote_text(tdengine.table)}"
+    )
+    return len(list(found)) > 0
 
 
 def read_tdengine(
@@ -97,6 +107,9 @@ class Reader:
         self.window: Window | None = None
         self.as_bytes = False  # whether texts are read as bytes
         self.damaged: set[str] = set()  # columns in which there was text that is not UTF-8
+        self.older: Older | None = None
+        self.next_older_read = -math.inf
+        self.ahead_in_table = 0
         self.forget_time()
 
     def forget_time(self) -> None:
@@ -123,11 +136,27 @@ class Reader:
             took = time.monotonic() - now
             self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         window = self.window
+        clock = self.server_clock + now * 1000
         if window.newest is not None:
-            clock = int((self.server_clock + now * 1000) * window.schema.units)
-            self.watermarks.append((clock, window.newest))
+            self.watermarks.append((int(clock * window.schema.units), window.newest))
         (newest,) = window.schema.milliseconds([window.newest])
-        return Poll(update, whole, len(window.rows), newest, schema, frozenset(self.damaged))
+        return Poll(
+            update,
+            whole,
+            len(window.rows),
+            newest,
+            schema,
+            self.times(clock),
+            self.older,
+            frozenset(self.damaged),
+        )
+
+    def times(self, clock: float) -> Times:
+        """When the window's rows are, by TDengine's clock (ms since 1970)."""
+        schema = self.window.schema
+        ahead, first, until = self.window.split_at((clock + AHEAD) * schema.units)
+        first, until = schema.milliseconds([first, until])
+        return Times(int(clock), ahead, first, self.ahead_in_table and max(ahead, self.ahead_in_table), until)
 
     def read_new(self, connection: "taosws.Connection") -> Rows:
         """Rows from the poll before the last on.
@@ -152,7 +181,10 @@ class Reader:
         """The schema, if it is new, and the window: the table's update, and whether that is all of it."""
         server_time, units = read_clock(connection, self.tdengine)
         self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
-        schema = replace(read_schema(connection, self.tdengine, units), as_bytes=self.as_bytes)
+        schema = read_schema(connection, self.tdengine, units)
+        if schema.may_show_subtable and is_supertable(connection, self.tdengine):
+            schema = replace(schema, shows_subtable=True)
+        schema = replace(schema, as_bytes=self.as_bytes)
         try:
             rows = self.read(connection, schema, f"{schema.key} >= NOW() - {self.span}")
         except Unreadable:
@@ -164,7 +196,43 @@ class Reader:
         window = Window(schema, self.limit) if is_new else self.window
         update, whole = window.replace(rows)
         self.window = window
+        self.ahead_in_table = self.count_rows_ahead(connection) if self.is_crowded(server_time) else 0
+        self.older = None if rows else self.read_older(connection)
         return (schema if is_new else None), update, whole
+
+    def is_crowded(self, clock: float) -> bool:
+        """Whether rows ahead of TDengine's clock (ms since 1970) take more than half of a full window."""
+        return 2 * self.times(clock).ahead > self.limit == len(self.window.rows)
+
+    def count_rows_ahead(self, connection: "taosws.Connection") -> int:
+        """How many rows of the whole table lie ahead of TDengine's clock."""
+        key = self.window.schema.key
+        counted = connection.query(
+            f"SELECT COUNT(*) FROM {self.tdengine.table_sql} WHERE {key} > NOW() + {AHEAD}a"
+        )
+        return next((count for (count,) in counted), 0)
+
+    def read_older(self, connection: "taosws.Connection") -> Older | None:
+        """The newest of the rows that are too old for the window; None where TDengine does not say in time.
+
+        In a large table that takes TDengine longer than a poll, so it is asked rarely.
+        """
+        began = time.monotonic()
+        if began < self.next_older_read:
+            return self.older
+        schema = self.window.schema
+        try:
+            with errors_explained(self.tdengine):
+                found = connection.query(
+                    f"SELECT CAST(LAST({schema.key}) AS BIGINT) FROM {self.tdengine.table_sql}"
+                )
+                newest = next((newest for (newest,) in found), None)
+            return Older(*schema.milliseconds([newest]))
+        except TDengineError:  # it costs the message that detail; what else is wrong, the next poll will meet
+            return None
+        finally:
+            took = time.monotonic() - began
+            self.next_older_read = began + max(OLDER_READ_INTERVAL, took * WINDOW_READ_SHARE)
 
 
 def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, span: str, limit: int) -> None:

@@ -12,6 +12,9 @@ from tdengine_perspective.tdengine import Refused, TDengine, bytes_of, describe,
 if TYPE_CHECKING:
     import taosws
 
+SUBTABLE = "tbname"  # TDengine's name, and the Perspective column's, for the table that a row is in
+# The meters' table, whose columns are promised: they tell its meters apart without the subtable's name.
+METERS = {"timestamp", "location", "groupid", "current", "voltage", "phase"}
 CALENDAR = (-62_135_596_800_000, 253_402_300_799_999)  # years 1 to 9999, in ms since 1970
 ENGINES_OWN = ("psp_", "__INDEX__", "__ROW_PATH__")  # Perspective bears no column with this in its name
 
@@ -94,6 +97,8 @@ class Schema:
     left_out: tuple[str, ...]  # columns that can't be shown, each with the reason
     key_size: int  # 3 where a second column is part of the key, else 2
     units: int  # of a timestamp, a ms
+    tags: int | None = None  # so many of the columns, the last ones; None: it is a table without tags
+    shows_subtable: bool = False  # whether a row's subtable is shown, too, in a column before the tags
     as_bytes: bool = False  # whether texts are read as bytes, since not all of them are UTF-8
 
     @cached_property
@@ -129,10 +134,24 @@ class Schema:
     @cached_property
     def perspective(self) -> dict[str, str]:
         """The Perspective table's columns and their types."""
-        return {
-            column.label: "datetime" if column.kind == "TIMESTAMP" else TYPES[column.kind][0]
+        types = [
+            (column.label, "datetime" if column.kind == "TIMESTAMP" else TYPES[column.kind][0])
             for column in self.columns
-        }
+        ]
+        if self.shows_subtable:
+            types.insert(len(types) - self.tags, (SUBTABLE, "string"))
+        return dict(types)
+
+    @property
+    def may_show_subtable(self) -> bool:
+        """Whether rows of a supertable with these columns are to say which subtable they are of.
+
+        Two of its devices may have the same tags. A column of that name, which TDengine takes in backquotes,
+        is shown in the place of its own.
+        """
+        return (
+            self.tags is not None and self.perspective.keys() != METERS and SUBTABLE not in self.perspective
+        )
 
     def milliseconds(self, timestamps: Sequence[int | None]) -> list[int | None]:
         """Since 1970; None outside the calendar, where neither Perspective nor a browser can go."""
@@ -144,8 +163,10 @@ class Schema:
 
     def as_json(self, rows: Sequence[Row], slots: Sequence[int]) -> str:
         """The rows as JSON columns, `__INDEX__` saying which slots they go to."""
-        timestamps, _, *others = zip(*rows, strict=True)
+        timestamps, subtables, *others = zip(*rows, strict=True)
         content: dict[str, Sequence[Any]] = {"__INDEX__": slots}
+        if self.shows_subtable:
+            content[SUBTABLE] = as_string(list(map(readable, subtables)) if self.as_bytes else subtables)
         for column, values in zip(self.columns, (timestamps, *others), strict=True):
             if column.kind == "TIMESTAMP":
                 content[column.label] = self.milliseconds(values)
@@ -169,7 +190,8 @@ def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int)
     names = [name for name, _, _ in found]
     key_names = [names[0], *(name for name, _, note in found if note == "COMPOSITE KEY")]
     columns, left_out = [], []
-    for name, kind, _ in found:
+    tags = 0 if any(note == "TAG" for _, _, note in found) else None
+    for name, kind, note in found:
         if any(part in name for part in ENGINES_OWN):
             left_out.append(f"{name}, a name that Perspective keeps for itself")
         elif "\N{REPLACEMENT CHARACTER}" in name:  # no statement can have it in it
@@ -178,8 +200,10 @@ def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int)
             left_out.append(f"{name}, of the type {kind}, which is not known here")
         else:
             columns.append(Column(name, name, kind))
+            if note == "TAG":
+                tags += 1
     if [column.name for column in columns[: len(key_names)]] != key_names:
         raise Refused(f"{tdengine.database}.{tdengine.table} can't be shown: its key is {left_out[0]}")
     if names[0] == "ts" and "timestamp" not in names:
         columns[0] = Column("ts", "timestamp", "TIMESTAMP")
-    return Schema(tuple(columns), tuple(left_out), 1 + len(key_names), units)
+    return Schema(tuple(columns), tuple(left_out), 1 + len(key_names), units, tags)

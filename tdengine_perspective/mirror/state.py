@@ -4,7 +4,9 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from tdengine_perspective.mirror.messages import Poll
+from tdengine_perspective.mirror.messages import Poll, Times
+from tdengine_perspective.mirror.notices import nothing_in_window, too_many_ahead
+from tdengine_perspective.mirror.schema import Schema
 from tdengine_perspective.settings import Settings
 from tdengine_perspective.tdengine import TDengine
 
@@ -27,28 +29,26 @@ class State:
         self.rows = 0
         self.had_rows = False
         self.newest: int | None = None  # timestamp, ms since 1970
+        self.times: Times | None = None  # at the last successful poll
+        self.left_out: tuple[str, ...] = ()  # columns, each with the reason
         self.polls = 0
         self.last_poll: float | None = None  # time.monotonic() of the last successful one
         self.errors = 0
         self.error: str | None = None  # what is wrong now
         self.told: set[str] = set()  # errors logged since the last successful poll
         self.last_error: str | None = None
-        self.nothing_to_show: str | None = None  # why, while TDengine answers and there has been no row
+        self.nothing_to_show: str | None = None  # why, while TDengine answers and there is no row
+        self.crowded: str | None = None  # what leaves little room for the rows of now, where something does
         self.reader_restarts = 0
 
-    def note_poll(self, poll: Poll) -> None:
+    def note_poll(self, poll: Poll, schema: Schema) -> None:
         """TDengine could be read, and the table holds what it has."""
         self.polls += 1
         self.rows = poll.rows
         self.had_rows = self.had_rows or poll.rows > 0
-        if self.had_rows:
-            self.nothing_to_show = None
-        else:
-            self.note_nothing_to_show(
-                f"{self.tdengine.database}.{self.tdengine.table} has no rows of the last "
-                f"{self.settings.perspective_window} (PERSPECTIVE_WINDOW)"
-            )
         self.newest = poll.newest
+        self.times = poll.times
+        self.note_what_is_not_shown(poll, schema)
         self.last_poll = time.monotonic()
         if self.error:
             log.info("reading TDengine at %s again", self.tdengine.url)
@@ -63,11 +63,17 @@ class State:
             self.told.add(error)
         self.error = self.last_error = error
 
-    def note_nothing_to_show(self, reason: str) -> None:
-        """There is nothing to show although TDengine answers: why. Logged when it is news."""
-        if reason != self.nothing_to_show:
-            log.warning(reason)
-        self.nothing_to_show = reason
+    def note_what_is_not_shown(self, poll: Poll, schema: Schema) -> None:
+        """Why rows that somebody may look for are not in the table. Logged when it begins."""
+        times, nothing, crowded = poll.times, None, None
+        if poll.rows == 0:
+            nothing = nothing_in_window(self.settings, poll.older, times.clock if times else 0)
+        elif times and times.ahead_in_table and poll.newest is not None:
+            crowded = too_many_ahead(self.settings, schema, times, poll.newest)
+        for before, now in ((self.nothing_to_show, nothing), (self.crowded, crowded)):
+            if now and not before:
+                log.warning(now)
+        self.nothing_to_show, self.crowded = nothing, crowded
 
     def note_restart(self) -> None:
         self.reader_restarts += 1
@@ -80,19 +86,39 @@ class State:
             return "waiting"
         return "stale" if self.error or time.monotonic() - self.last_poll > self.patience else "live"
 
+    @property
+    def notices(self) -> list[str]:
+        """What of the table is not shown, and why."""
+        left_out = [f"left out the column {column}" for column in self.left_out]
+        return [text for text in (self.nothing_to_show, self.crowded, *left_out) if text]
+
     def health(self) -> dict[str, object]:
         """The answer of /health, but for the viewers."""
-        newest = self.newest and datetime.fromtimestamp(self.newest / 1000, UTC).isoformat(
-            "T", "milliseconds"
-        )
+        last_poll_ms_ago = self.last_poll and round((time.monotonic() - self.last_poll) * 1000)
+        times = self.times
+        clock = times.clock + last_poll_ms_ago if times else None  # TDengine's, now
         return {
             "status": self.status,
             "tdengine": {"url": self.tdengine.url, "version": self.version},
+            "table": self.settings.table,
+            "title": self.settings.title,
             "rows": self.rows,
-            "newest": newest,
-            "last_poll_ms_ago": self.last_poll and round((time.monotonic() - self.last_poll) * 1000),
+            "newest": as_iso(self.newest),
+            "newest_ms_ago": clock and self.newest and clock - self.newest,
+            "newest_up_to_now": as_iso(times and times.newest_up_to_now),
+            "ahead": times.ahead if times else 0,
+            "ahead_from": as_iso(times and times.ahead_from),
+            "notices": self.notices,
+            "last_poll_ms_ago": last_poll_ms_ago,
             "polls": self.polls,
             "errors": self.errors,
             "last_error": self.error or self.nothing_to_show or self.last_error,
             "reader_restarts": self.reader_restarts,
         }
+
+
+def as_iso(timestamp: int | None) -> str | None:
+    """A timestamp (ms since 1970) as ISO 8601 has it."""
+    if timestamp is None:
+        return None
+    return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat("T", "milliseconds")

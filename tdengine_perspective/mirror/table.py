@@ -56,7 +56,7 @@ class Mirror:
                     self.make_table(message.schema)
                 self.tell_damage(message)
                 self.update_table(message)
-                self.state.note_poll(message)
+                self.state.note_poll(message, self.schema)
             case Failed():
                 self.state.note_failure(message.error)
             case Ended():
@@ -65,6 +65,7 @@ class Mirror:
     def make_table(self, schema: Schema) -> None:
         """Make the table, anew where it is there with other columns; the viewers then have to come again."""
         known = self.schema.left_out if self.schema else ()
+        self.state.left_out = schema.left_out
         for column in schema.left_out:
             if column not in known:
                 log.warning("%s: left out the column %s", self.source, column)

@@ -59,6 +59,16 @@ class Window:
         self.newest = next(iter(rows))[0] if rows else None
         return self._update(changed), whole
 
+    def split_at(self, timestamp: float) -> tuple[int, int | None, int | None]:
+        """How many rows are later than that, the first one of them, and the last row up to it.
+
+        All in the database's unit.
+        """
+        place = bisect.bisect(self._by_age, timestamp, key=lambda key: key[0])
+        later = self._by_age[place][0] if place < len(self._by_age) else None
+        until = self._by_age[place - 1][0] if place else None
+        return len(self._by_age) - place, later, until
+
     def _changed(self, rows: Rows) -> list[Key]:
         """The keys of the rows that are new or not as they were."""
         held = self.rows
