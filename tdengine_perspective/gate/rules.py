@@ -1,6 +1,7 @@
 """Owns the rules of a single request: what a reader may ask, and what the engine does not bear."""
 
 import math
+import re
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
@@ -18,6 +19,8 @@ MAX_VIEW_NAME = 100  # characters; Perspective's own names have 21
 MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflows
 MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where a number makes no date
 
+ENGINES_OWN = b"psp_"
+TEXT = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)  # in an expression
 WRITES = {27: "table", 28: "delete", 31: "remove", 32: "replace", 33: "update", 38: "join"}
 
 
@@ -44,7 +47,8 @@ def check_request(request: Message) -> str:
     kind = request.WhichOneof("request")
     if kind is None:
         raise Refused("a request that asks nothing")
-    if b"psp_" in request.SerializeToString():  # as a column it ends the process
+    # As a column it ends the process. In a text that rows are compared with it does nothing.
+    if ENGINES_OWN in request.SerializeToString() and ENGINES_OWN in names_alone(request, kind):
         raise Refused("names with psp_ are the engine's own")
     content = getattr(request, kind)
     for limited in ("row_index", "depth"):
@@ -55,6 +59,25 @@ def check_request(request: Message) -> str:
     if kind in ("make_view", "describe"):
         check_view(content.config)
     return kind
+
+
+def names_alone(request: Message, kind: str) -> bytes:
+    """A request as bytes, without filters' values and the texts in expressions.
+
+    The one text that names a column, in `col('…')`, is held to the table's columns with the rest of the
+    expression.
+    """
+    copy = type(request)()
+    copy.CopyFrom(request)
+    content = getattr(copy, kind)
+    if kind in ("make_view", "describe"):
+        content = content.config
+        for term in content.filter:
+            term.ClearField("value")
+    expressions = getattr(content, "expressions", {})
+    for name, text in list(expressions.items()):
+        expressions[name] = TEXT.sub("''", text)
+    return copy.SerializeToString()
 
 
 def check_view(config: Message) -> None:
