@@ -30,8 +30,8 @@ class Admission:
             for origin in settings.perspective_allowed_origins.split(",")
             if origin.strip()
         }
-        own = f"{self.host}:{self.port}"
-        self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins} | {own}
+        self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins}
+        self.allowed_names = {name_in(host) for host in self.allowed_hosts}
         if not re.fullmatch(r"[A-Za-z0-9._~-]*", self.token):
             raise SettingError("PERSPECTIVE_TOKEN: only letters, digits and . _ ~ - can be in it")
         if self.token and len(self.token) < 8:
@@ -70,17 +70,16 @@ class Admission:
                 )
 
     def allows_host(self, host: str) -> bool:
-        """Whether a Host header names this server; a page whose name was rebound to us gives its own."""
-        found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\]+)(?::\d+)?", host)
-        if not found:
-            return False
-        name = found[1]
+        """Whether a Host header names this server; a page whose name was rebound to us gives its own.
+
+        On whatever port: a proxy may leave that out, or give its own.
+        """
+        name = name_in(host)
         # No name leads to an address, so that no other page's name can be behind it.
-        return (
-            name in LOCAL_NAMES
-            or host in self.allowed_hosts
-            or (not self.is_local and is_address(name.strip("[]")))
+        is_own = name in (*LOCAL_NAMES, self.host.lower()) or (
+            not self.is_local and is_address(name.strip("[]"))
         )
+        return is_own or name in self.allowed_names
 
     def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
         """Whether the page that the request comes from may read the answer."""
@@ -88,13 +87,21 @@ class Admission:
         if origin in self.allowed_origins:
             return True
         scheme, _, host = origin.partition("://")
-        name = re.sub(r":\d+$", "", host)
+        name = name_in(host)
         is_own = host == request.host.lower() or (self.is_local and name in LOCAL_NAMES)
-        return scheme in ("http", "https") and is_own
+        # Where Host has no port, it does not tell the page apart from others of that name.
+        is_other = name in self.allowed_names and host not in self.allowed_hosts
+        return scheme in ("http", "https") and is_own and not is_other
 
     def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
         self.refusals.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
         raise tornado.web.HTTPError(status)
+
+
+def name_in(host: str) -> str:
+    """The name or address in a Host header, without its port; "" where there is none."""
+    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\]+)(?::\d+)?", host)
+    return found[1] if found else ""
 
 
 def read_origin(text: str) -> str:
@@ -104,7 +111,8 @@ def read_origin(text: str) -> str:
             f"PERSPECTIVE_ALLOWED_ORIGINS: {text.strip()!r} is no origin; write scheme, host, port, such as "
             "https://meters.example.org or http://10.0.0.5:8080, and commas between several"
         )
-    return origin
+    # As a browser names it: without the port that its scheme has anyway.
+    return re.sub(r"^(http://.+):80$|^(https://.+):443$", r"\1\2", origin)
 
 
 def is_loopback(host: str) -> bool:
