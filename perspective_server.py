@@ -73,7 +73,7 @@ def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str
         [
             (r"/", PageHandler, guarded),
             (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, guarded),
-            (r"/health", HealthHandler, {**guarded, "health": health}),
+            (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),

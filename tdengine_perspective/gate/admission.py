@@ -12,6 +12,8 @@ import tornado.web
 from tdengine_perspective.gate.refusals import RefusalLog
 from tdengine_perspective.settings import SettingError, Settings, is_address
 
+REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
+NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
 
@@ -56,11 +58,15 @@ class Admission:
         tokens += [token.decode("latin-1") for token in request.query_arguments.get("token", [])]
         request.uri = request.path  # Tornado logs it
         if not self.allows_host(request.host.lower()):
-            self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r}")
+            self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r} {REMEDY}")
         if request.path not in SECRET_PATHS:
             return
         if "Origin" in request.headers and not self.allows_origin(request):
-            self.refuse(request, HTTPStatus.FORBIDDEN, f"from the origin {request.headers['Origin'][:100]!r}")
+            self.refuse(
+                request,
+                HTTPStatus.FORBIDDEN,
+                f"from the origin {request.headers['Origin'][:100]!r} {REMEDY}",
+            )
         # A browser asks with OPTIONS, and without the token, whether it may send the token.
         if self.token and request.method != "OPTIONS":
             matches = [hmac.compare_digest(token.encode(), self.token.encode()) for token in tokens]
@@ -83,19 +89,24 @@ class Admission:
 
     def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
         """Whether the page that the request comes from may read the answer."""
-        origin = request.headers.get("Origin", "").lower()
+        return self.allows_page(request.headers.get("Origin", ""), request.host)
+
+    def allows_page(self, origin: str, asked: str) -> bool:
+        """Whether a page of the origin may read what it asks of the host `asked`."""
+        origin = origin.lower()
         if origin in self.allowed_origins:
             return True
         scheme, _, host = origin.partition("://")
         name = name_in(host)
-        is_own = host == request.host.lower() or (self.is_local and name in LOCAL_NAMES)
+        is_own = host == asked.lower() or (self.is_local and name in LOCAL_NAMES)
         # Where Host has no port, it does not tell the page apart from others of that name.
         is_other = name in self.allowed_names and host not in self.allowed_hosts
         return scheme in ("http", "https") and is_own and not is_other
 
     def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
         self.refusals.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
-        raise tornado.web.HTTPError(status)
+        reason = NOT_ALLOWED if status == HTTPStatus.FORBIDDEN else None
+        raise tornado.web.HTTPError(status, reason=reason)
 
 
 def name_in(host: str) -> str:
