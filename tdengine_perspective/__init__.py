@@ -27,6 +27,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       refusals      the log of what was not
       admission     who may connect: host, origin, token
       conversation  talking to the engine, and the views in it
+      copies        views made anew, where the engine does not keep them true
       shared_views  one view for all who look at the same
       viewers       who is connected
       sessions      one viewer's views and subscriptions, and their limits
