@@ -24,6 +24,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       protocol      the messages that a reader needs
       expressions   what may be computed
       rules         what may be asked
+      describe      the page that lists what may be computed
       refusals      the log of what was not
       admission     who may connect: host, origin, token
       conversation  talking to the engine, and the views in it

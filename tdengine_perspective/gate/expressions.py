@@ -191,6 +191,8 @@ class Reader:
             if found.start() != end:
                 break
             end = found.end()
+            if found.lastgroup == "text" and not found[0].isascii():
+                raise ExpressionError(f"{found[0]}: the engine reads letters of ASCII alone there")
             if found.lastgroup in ("text", "column") and MISREAD.search(found[0]):
                 raise ExpressionError(f"{found[0]} is misread by the engine")
             if found.lastgroup != "space":

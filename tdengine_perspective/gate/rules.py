@@ -12,7 +12,7 @@ from tdengine_perspective.gate.protocol import OR
 # What lies beyond would take the engine seconds, or end it.
 MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each
 MAX_PIVOTS = 6  # columns to group by, and to split by: each doubles the time
-MAX_EXPRESSIONS = 10  # of a view
+MAX_EXPRESSIONS = 20  # of a view
 MAX_EXPRESSIONS_LENGTH = 2000  # characters of all of these: 1,000 rows then take up to 0.25 s
 MAX_VIEW_NAME = 100  # characters; Perspective's own names have 21
 MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflows
