@@ -27,9 +27,11 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       protocol      the messages that a reader needs
       expressions   what may be computed
       rules         what may be asked
+      describe      the page that lists what may be computed
       refusals      the log of what was not
       admission     who may connect: host, origin, token
       conversation  talking to the engine, and the views in it
+      copies        views made anew, where the engine does not keep them true
       shared_views  one view for all who look at the same
       viewers       who is connected
       sessions      one viewer's views and subscriptions, and their limits
