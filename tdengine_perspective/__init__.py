@@ -37,6 +37,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       sessions      one viewer's views and subscriptions, and their limits
       websocket     one viewer's WebSocket, and its share of the server
 
+    layout_forms    what layouts of other versions call the same
     layouts         the layout file
     web             no internet: the page and its files from here; /health; listening
 """

@@ -334,7 +334,10 @@ def test_a_window_is_a_number_and_a_unit_of_tdengine() -> None:
         (b"{}", "must be a list of one to 4 viewer configurations"),
         (b"[]", "must be a list of one to 4 viewer configurations"),
         (b"[1]", "must be a list of one to 4 viewer configurations"),
-        (b"[{}, {}, {}, {}, {}]", "must be a list of one to 4 viewer configurations"),
+        (b'"Datagrid"', "must be a list of one to 4 viewer configurations"),
+        (b'{"a": 1}', "must be a list of one to 4 viewer configurations"),
+        (b'{"viewers": {}}', "must be a list of one to 4 viewer configurations"),
+        (b"[{}, {}, {}, {}, {}, {}]", "has 6 viewers, and the page has room for 4: take 2 out"),
     ],
 )
 def test_a_layout_that_is_none_is_refused_at_the_start(tmp_path: Path, content: bytes, line: str) -> None:
