@@ -38,7 +38,7 @@ export function describeTime({ key, hasSteps, rows, span, ahead, filter, hasYear
     filter,
     moment: hasYears ? WITH_YEAR : TO_THE_MILLISECOND,
     plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points
-    isMoment: rows > 0 && span === 0,
+    barsOfMoment: rows > 0 && span === 0 ? { plugin: "Y Bar" } : {}, // in the place of an area, which needs two as well
     expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
     group_by: [name],
     columns_config: { [name]: { date_format } },
