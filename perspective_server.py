@@ -73,7 +73,7 @@ def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str
         [
             (r"/", PageHandler, guarded),
             (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, guarded),
-            (r"/health", HealthHandler, {**guarded, "health": health}),
+            (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),
@@ -101,6 +101,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         settings,
         send_viewers_away=viewers.send_away,
         check_columns=lambda columns: warn_of_missing_columns(layout, columns, table),
+        note_nulls=viewers.note_nulls,
     )
     listener = listen(make_app(viewers, mirror, admission, layout), settings)
     reader = ReaderProcess(settings)

@@ -14,6 +14,7 @@ import taosws
 
 from tdengine_perspective.ownership import check_columns, check_precision, check_subtables
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
+from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import TDengine, TDengineError, quote_name, quote_text
 from tdengine_perspective.terminal import Stop, report, show_progress, show_result, stop_on_signals
 from tdengine_perspective.terminal import whole_number_option as number
@@ -150,8 +151,10 @@ def open_table(
 ) -> tuple[taosws.TaosStmt2, int]:
     """All that comes before the first batch: the statement to bind it to, and the newest timestamp (ms).
 
-    Raises Refused where what is there is somebody's; with `append` it writes beside subtables of others.
+    Raises Refused where what is there is somebody's, or has that name in other letters; with `append` it
+    writes beside subtables of others.
     """
+    check_spelling(connection, tdengine)
     create_database(connection, tdengine)
     check_subtables(connection, tdengine, SUBTABLES, append)
     create_table(connection, tdengine, reset)

@@ -28,6 +28,15 @@ if sys.platform == "linux":
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 '
 
+# Ends the run where a setting makes no sense: each part would only die of it.
+CHECK_SETTINGS='
+from tdengine_perspective.settings import SettingError, Settings
+try:
+    Settings.from_environment()
+except SettingError as error:
+    raise SystemExit(f"run.sh: {error}")
+'
+
 usage() {
     cat <<END
 usage: sh run.sh [--producer | --no-producer]
@@ -187,6 +196,7 @@ stopping=
 trap 'stopping=yes' INT TERM HUP PIPE
 
 sh install.sh requirements.txt
+venv/bin/python -S -c "$CHECK_SETTINGS"
 if answers "$host" "$PERSPECTIVE_PORT"; then
     say "something answers at $dashboard already, perhaps another dashboard: set PERSPECTIVE_PORT to a free port" >&2
     exit 1

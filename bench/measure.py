@@ -46,7 +46,7 @@ STALL = 5  # seconds
 STARTS = 3
 EMULATOR_ROWS = 2_000_000  # that it keeps of a supertable
 CHROMIUM = Path("/usr/bin/chromium")
-PACKAGES = ("perspective-python", "taos-ws-py", "taospy", "tornado")
+PACKAGES = ("perspective-python", "taos-ws-py", "tornado")
 
 
 @dataclass(frozen=True)

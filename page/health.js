@@ -18,22 +18,23 @@ export async function watchHealth(server, state) {
 async function askHealth(server, { staleSince }) {
   const hasToken = Boolean(server.token);
   try {
-    const response = await server.ask("health");
-    const needsToken = response.status === 401;
-    const tokenRefused = needsToken && hasToken;
-    if (needsToken) return { needsToken, tokenRefused };
-    const health = await response.json(); // also with 503: then it says what is wrong
+    const response = await server.ask(`health?page=${encodeURIComponent(location.origin)}`);
+    const health = await response.json();
+    const needsToken = health.status === "locked";
+    const known = { needsToken, tokenRefused: needsToken && hasToken, isRefused: false };
+    if (needsToken) return known;
     const answeredAt = Date.now();
     const isStale = health.status === "stale";
     return {
+      ...known,
       health,
       answering: true,
       answeredAt,
       staleSince: isStale ? (staleSince ?? answeredAt - (health.last_poll_ms_ago ?? 0)) : null,
-      needsToken,
-      tokenRefused,
     };
   } catch {
-    return { answering: false, needsToken: false, refusal: null }; // if there was one: no wonder, then
+    // If the WebSocket was refused before: no wonder, then.
+    const isRefused = !server.isOwn && (await server.isThere());
+    return { answering: false, isRefused, needsToken: false, refusal: null };
   }
 }

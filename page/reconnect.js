@@ -5,6 +5,12 @@ import { pauseAfter, sleep } from "./waiting.js";
 
 const SERVICE_RESTART = 1012; // why a WebSocket is closed: its viewer shall come again
 
+/** A refusal after the one before: once it was between two answers the server was there, and it was no restart. */
+function refusedAgain({ refusal, answeredAt }, reason) {
+  const again = refusal !== null && refusal.at < answeredAt;
+  return { at: refusal?.at ?? Date.now(), reason, again };
+}
+
 /** `show` gets each new connection, shows its data, and returns a function that follows them as long as it lasts. */
 export async function stayConnected(Client, server, state, show) {
   for (let attempt = 0; ; attempt++) {
@@ -21,7 +27,7 @@ export async function stayConnected(Client, server, state, show) {
       isInvited = end.code === SERVICE_RESTART && attempt === 0;
       state.problem = isInvited ? null : end.message || end.reason; // of an Error or a CloseEvent
       const isRefusal = !state.connected && state.answering && end.type === "close";
-      if (isRefusal) state.refusal ??= { at: Date.now(), reason: end.reason };
+      if (isRefusal) state.refusal = refusedAgain(state, end.reason);
     }
     state.note({ connected: false });
     connection.end();

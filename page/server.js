@@ -28,6 +28,21 @@ class Server {
     return fetch(this.url(path), { headers, signal, cache: "no-store" });
   }
 
+  /** Whether anything answers there, though it may not let this page read what. */
+  async isThere() {
+    try {
+      await fetch(this.url("health"), { mode: "no-cors", signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Whether the page came from there. */
+  get isOwn() {
+    return this.url("").origin === location.origin;
+  }
+
   // The token is stored for one server alone: a link to this page with another ?server= must not get it.
 
   get token() {

@@ -13,11 +13,12 @@ export class State {
   staleSince = null;
   needsToken = false;
   tokenRefused = false; // it asks for another one than it was sent
+  isRefused = false; // whether something answers, but does not let this page read that
 
   connected = false; // whether the viewers have a WebSocket
   heardAt = 0; // when it last brought something
   problem = null; // why the last attempt to connect failed
-  refusal = null; // {at, reason}: when and why a server that answers would not have it
+  refusal = null; // {at, reason, again}: since when and why a server that answers would not have it, and whether again
 
   /** `show` is called whenever something new is known. */
   constructor(show) {
@@ -37,11 +38,25 @@ export function describeState(state, server) {
   if (state.failure) return ["failed", state.failure];
   if (state.needsToken && state.tokenRefused) return ["locked", `${server.address} does not take this token`];
   if (state.needsToken) return ["locked", `${server.address} asks for a token`];
+  if (state.isRefused) {
+    const both = new Set([location.origin, server.url("").origin]); // it may not know the name it is called by, either
+    const remedy = `PERSPECTIVE_ALLOWED_ORIGINS=${[...both].join()}, unless another program has that port`;
+    return ["refused", `${server.address} does not answer pages of ${location.origin}: start it with ${remedy}`];
+  }
   if (!health) return ["connecting", `waiting for the server at ${server.address}`];
   if (isSilent) return ["silent", `no answer from ${server.address} since ${clock(state.answeredAt)}`];
-  if (refusal && refusal.at < state.answeredAt) {
+  const isNews = refusal && refusal.at < state.answeredAt;
+  if (isNews && health.page === "not allowed") {
+    const remedy = `start the server with PERSPECTIVE_ALLOWED_ORIGINS=${location.origin}`;
+    return ["refused", `the data are not for pages of ${location.origin}: ${remedy}`];
+  }
+  if (isNews && (refusal.reason || health.page === "full")) {
     const reason = refusal.reason || `it has ${health.viewers}`;
     return ["full", `${server.address} takes no more viewers (${reason}), trying again`];
+  }
+  if (isNews && refusal.again) {
+    const remedy = "a proxy has to pass on the headers Upgrade and Connection";
+    return ["blocked", `${server.address} answers, but no WebSocket comes through to it: ${remedy}`];
   }
   const why = state.problem ? `: ${state.problem}` : "";
   if (!state.connected && health.status !== "waiting") return ["connecting", `connecting to ${server.address}${why}`];

@@ -11,7 +11,7 @@ export function showStatus(state, server) {
   const status = element("#status");
   status.dataset.status = word;
   write("#state", sentence);
-  write("#notice p", sentence + hintFor(word, server));
+  write("#notice p", sentence + hintFor(word));
   element("#notice form").hidden = word !== "locked";
   element("#notice").hidden = word !== "locked" && state.hasPanels;
   element("main").hidden = !state.hasPanels;
@@ -48,11 +48,8 @@ function count(number) {
   return number.toLocaleString("en");
 }
 
-function hintFor(word, server) {
-  if (word !== "connecting") return "";
-  const start = "\n\nIt is started with: sh run.sh";
-  if (server.address.startsWith(`${location.origin}/`)) return start;
-  return `${start}\nIf it runs, it may lack ${location.origin} in PERSPECTIVE_ALLOWED_ORIGINS.`;
+function hintFor(word) {
+  return word === "connecting" ? "\n\nIt is started with: sh run.sh" : "";
 }
 
 function describeVersion(version) {

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import sqlite3
 import sys
@@ -18,6 +19,7 @@ def main() -> int:
     parser.add_argument("--port", default="6041", help="port on 127.0.0.1 (default: 6041)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the data here (default: in memory)")
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(name)s: %(message)s")
     if not (arguments.port.isdecimal() and 1 <= int(arguments.port) <= 65535):
         return failed(f"--port {arguments.port}: a port is a number from 1 to 65535")
     port = int(arguments.port)

@@ -120,7 +120,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         except MALFORMED as error:
             reply = {"code": ADAPTER_ERROR, "message": f"malformed {action} message: {error}"}
         if isinstance(reply, bytes):
-            self.write_message(reply, binary=True)
+            self.send(reply)
         elif reply is not None:
             self.answer(action, request, **({} if number is None else {"stmt_id": number}), **reply)
 
@@ -129,7 +129,11 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     def answer(self, action: str, request: int, **more: Any) -> None:
         head = {"code": 0, "message": "", "action": action, "req_id": request, "timing": self.timing()}
-        self.write_message(json.dumps(head | more))
+        self.send(json.dumps(head | more))
+
+    def send(self, message: str | bytes) -> None:
+        sent = self.write_message(message, binary=isinstance(message, bytes))
+        sent.add_done_callback(lambda sent: sent.cancelled() or sent.exception())  # the client may have left
 
     def do_version(self) -> dict[str, Any]:
         """The version, before or after the login."""

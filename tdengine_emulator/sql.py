@@ -17,6 +17,7 @@ from lark import Lark, Token, Transformer, Tree, UnexpectedInput, UnexpectedToke
 from lark.visitors import Interpreter
 
 from tdengine_emulator.store import (
+    LONGEST_COLUMN_NAME,
     MISSING,
     TBNAME,
     VERSION,
@@ -30,8 +31,8 @@ from tdengine_emulator.store import (
 from tdengine_emulator.wire import MAX_INTEGER, TYPES, Column, TaosError, converted, refuse_if
 
 MAX_LENGTH = 1024 * 1024
-MAX_LENGTH_BUT_OF_INSERT = 20_000
 ESCAPED = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
+QUOTES = re.compile(r"""(`[^`]*+`?|'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?)|[^`'"]+""", re.DOTALL)
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "x": "\\x", "%": "\\%", "_": "\\_"}
 NANOSECONDS = {"b": 1, "u": 1_000, "a": 1_000_000} | {
     unit: seconds * 1_000_000_000
@@ -41,7 +42,7 @@ BY_TIME = {"last", "last_row", "first"}
 AGGREGATES = {"count", "avg", "min", "max", "sum"}
 FUNCTIONS = {
     "avg": "the mean of numbers, DOUBLE",
-    "cast": "a number, BOOL or TIMESTAMP as another type of those",
+    "cast": "a number, BOOL or TIMESTAMP as another type of those, a VARCHAR as VARBINARY",
     "count": "how many rows there are (`*`), or values that are not NULL",
     "database": "the name of the database in use",
     "first": "the oldest value that is not NULL",
@@ -54,6 +55,7 @@ FUNCTIONS = {
     "sum": "the sum of numbers",
 }
 OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
+COLUMNS = ("column", "tbname")
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
 UNBOUND = (0x0236, "bind number out of range or not match")
 
@@ -72,6 +74,12 @@ class Term(NamedTuple):
     text: str
     column: Column = BOOL
     value: Any = None
+
+
+PLAIN = re.compile(
+    r"""(-?[\d.][\d.e+-]*)|('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")|([a-z]+)""", re.IGNORECASE | re.DOTALL
+)
+PLAIN_WORDS = {"null": Term("NULL"), "true": Term("", BOOL, True), "false": Term("", BOOL, False)}
 
 
 class TableInsert(NamedTuple):
@@ -101,23 +109,38 @@ def sqlite_errors_as_answers() -> Iterator[None]:
     """What SQLite or Python cannot do (a number too large, brackets too deep) is the client's error."""
     try:
         yield
-    except (sqlite3.Error, struct.error, ArithmeticError, RecursionError, ValueError) as error:
+    except RecursionError:
+        raise not_understood("an expression too deep") from None
+    except (sqlite3.Error, struct.error, ArithmeticError, ValueError) as error:
         raise not_understood(str(error)) from None
 
 
 def parse(text: str) -> Tree:
     """The statement's tree, by the grammar's rules; raises TaosError."""
-    refuse_if(len(text) > MAX_LENGTH, 0x021D, "SQL statement too long, check maxSQLLength config")
-    if len(text) > MAX_LENGTH_BUT_OF_INSERT and text.lstrip()[:6].lower() != "insert":
-        raise not_understood("statement too long")
+    refuse_if(len(text.encode()) > MAX_LENGTH, 0x0219, "SQL statement too long")
     try:
         return PARSER.parse(text)
     except UnexpectedInput as error:
         if isinstance(error, UnexpectedToken) and error.token.type == "$END" and text.strip():
             raise TaosError(0x2601, "Incomplete SQL statement") from None
-        rest = text[error.pos_in_stream or 0 :].strip().lower()
-        refuse_if(len(rest) == len(text.strip()), 0x2600, f'syntax error near "{rest}"')
+        at = error.pos_in_stream or 0
+        rest = without_case(text[at:].strip())
+        if isinstance(error, ReservedWord) and is_inserted_into(text, at, error.token):
+            raise TaosError(0x0216, f"syntax error near '{rest}' (table_name is expected)") from None
+        is_plain = isinstance(error, ReservedWord) or len(rest) == len(text.strip())
+        refuse_if(is_plain, 0x2600, f'syntax error near "{rest}"')
         raise not_understood(f'syntax error near "{rest}"') from None
+
+
+def without_case(text: str) -> str:
+    """SQL as TDengine repeats it: small, but for what stands in quotes."""
+    return QUOTES.sub(lambda found: found[1] or found[0].lower(), text)
+
+
+def is_inserted_into(text: str, at: int, word: str) -> bool:
+    """Whether the word there is a whole table name in an INSERT."""
+    is_insert = text.lstrip()[:6].lower() == "insert"
+    return is_insert and text[:at].rstrip()[-1:] != "." != text[at + len(word) :].lstrip()[:1]
 
 
 @v_args(inline=True)
@@ -129,13 +152,32 @@ class NamesAndTypes(Transformer):
 
     key = if_needed
 
-    def name(self, token: Token) -> str:
+    def any_name(self, token: Token) -> str:
         return token.update("NAME", token[1:-1] if token.type == "QUOTED" else token.lower())
+
+    def name(self, token: Token) -> str:
+        if token.type == "WORD" and token.lower() in RESERVED_WORDS:
+            raise ReservedWord(token, ())
+        return self.any_name(token)
 
     def names(self, *names: Any) -> list[Any]:
         return list(names)
 
     columns = names
+
+    def plain_row(self, row: Token) -> list["Term"]:
+        """Literals alone, which have no text but of NULL: as a tree they would take ten times as long."""
+        terms = []
+        for number, string, word in PLAIN.findall(row):
+            if number:
+                terms.append(
+                    Term("", BIGINT, int(number) if number.lstrip("-").isdigit() else Decimal(number))
+                )
+            elif string:
+                terms.append(Term("", BOOL, unescaped(string)))
+            else:
+                terms.append(PLAIN_WORDS[word.lower()])
+        return terms
 
     def table(self, first: str, second: str | None) -> TableName:
         return TableName(second, first) if second else TableName(first, None)
@@ -155,9 +197,14 @@ class NamesAndTypes(Transformer):
         return column._replace(name=name, is_key=bool(is_key))
 
 
+class ReservedWord(UnexpectedToken):
+    """A name that has to stand in backquotes."""
+
+
+RESERVED_WORDS = frozenset(Path(__file__).with_name("reserved-words.txt").read_text().lower().split())
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
-PARSER = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=NamesAndTypes(), cache=str(TABLES))
+PARSER = Lark(GRAMMAR, parser="lalr", transformer=NamesAndTypes(), cache=str(TABLES))
 
 
 @v_args(inline=True)
@@ -169,6 +216,7 @@ class Statement(Interpreter):
         self.nanoseconds = time.time_ns()
         self.subtable: str | None = None  # the table of a prepared INSERT
         self.table: Table | None = None  # what is read or written
+        self.columns: dict[str, Column] = {}  # its columns and tags, once one was asked for
         self.aliases: set[str] = set()
 
     def __default__(self, tree: Tree) -> Term:
@@ -228,8 +276,8 @@ class Statement(Interpreter):
             columns_named(table.tags, tag_names),
             columns_named(table.columns, after or before),
         )
-        terms = self.visit(tags) if tags else []
-        return TableInsert(table, name.name, tag_columns, terms, columns, [self.visit(row) for row in rows])
+        terms, *rows = [row if isinstance(row, list) else self.visit(row) for row in (tags or [], *rows)]
+        return TableInsert(table, name.name, tag_columns, terms, columns, rows)
 
     def row(self, *terms: Tree) -> list[Term]:
         return [self.visit(term) for term in terms]
@@ -291,7 +339,7 @@ class Statement(Interpreter):
         text = f"SELECT {distinct or ''} {', '.join(written)}"
         if table:
             used = column_names_in(items, where, groups, order)
-            only_tags = distinct and used <= {"tbname", *(tag.name for tag in table.tags)}
+            only_tags = distinct and used <= {"#tbname", *(tag.name for tag in table.tags)}
             text += f" FROM {table.source_of_tags if only_tags else table.source} AS o"
         text = f"{text} {self.text_of([where, groups])}"
         self.aliases = {name for name, _ in chosen}
@@ -315,7 +363,7 @@ class Statement(Interpreter):
             return [(f"{name}({term.column.name})", self.value_by_time(name, term)) for term in terms]
         term = self.visit(what)
         tokens = list(what.scan_values(lambda part: isinstance(part, Token)))
-        written = self.text[tokens[0].start_pos : tokens[-1].end_pos].lower()
+        written = without_case(self.text[tokens[0].start_pos : tokens[-1].end_pos])[:LONGEST_COLUMN_NAME]
         return [(name or term.column.name or written, term)]
 
     # Expressions
@@ -331,16 +379,25 @@ class Statement(Interpreter):
                 if isinstance(term.value, str):
                     value = converted(term.value, column._replace(length=MAX_LENGTH), self.per_second)
                     terms[at] = literal(value)
-        return Term(f"({' '.join(map(comparable, terms))})")
+        texts = [*map(comparable, terms)]
+        if (
+            chained_by(parts)
+            and isinstance(parts[0], Tree)
+            and chained_by(parts[0].children) == chained_by(parts)
+        ):
+            texts[0] = texts[0][1:-1]  # SQLite's parser bears no deep brackets
+        return Term(f"({' '.join(texts)})")
 
     def like(self, *parts: Tree | Token) -> Term:
         return Term(f"({self.text_of(parts)} ESCAPE '\\')")
 
     def calculation(self, left: Tree, mark: Token, right: Tree) -> Term:
         first, second = self.visit(left), self.visit(right)
+        is_long = left.data == "calculation" and (mark in "+-" or left.children[1] not in "+-")
+        begin = first.text[1:-1] if is_long else f"1.0 * {first.text}"
         if "TIMESTAMP" in (first.column.kind, second.column.kind):
             return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
-        return Term(f"(1.0 * {first.text} {mark} {second.text})", DOUBLE)
+        return Term(f"({begin} {mark} {second.text})", DOUBLE)
 
     def negative(self, _minus: Token, tree: Tree) -> Term:
         term = self.visit(tree)
@@ -351,8 +408,7 @@ class Statement(Interpreter):
         if token.type == "NUMBER":
             return literal(int(token) if token.isdigit() else Decimal(token))
         if token.type == "STRING":
-            unescaped = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]) or found[0][0], token[1:-1])
-            return literal(unescaped)
+            return literal(unescaped(token))
         if token.type == "DURATION":
             nanoseconds = int(token[:-1]) * NANOSECONDS[token[-1].lower()]
             return Term(str(nanoseconds * self.per_second // 1_000_000_000), BIGINT)
@@ -369,12 +425,16 @@ class Statement(Interpreter):
         return self.table.per_second if self.table else 1000
 
     def column(self, _table: str | None, name: str) -> Term:
-        table = self.table
-        for column in [*table.columns, *table.tags, TBNAME] if table else []:
-            if column.name == name:
-                return self.of_column(column)
+        if self.table and not self.columns:
+            self.columns = {column.name: column for column in [*self.table.columns, *self.table.tags]}
+        if column := self.columns.get(str(name)):
+            return self.of_column(column)
         refuse_if(name not in self.aliases, 0x2602, f"Invalid column name: {name}")
         return Term(quoted(name))
+
+    def tbname(self, _table: str | None, _word: Token) -> Term:
+        refuse_if(self.table is None, 0x2602, "Invalid column name: tbname")
+        return Term('o."#tbname"', TBNAME)
 
     def of_column(self, column: Column) -> Term:
         return Term(f"o.{quoted(column.name)}", column)
@@ -382,6 +442,11 @@ class Statement(Interpreter):
     def cast(self, _cast: Token, _open: Token, tree: Tree, _as: Token, column: Column, _close: Token) -> Term:
         term = self.visit(tree)
         refuse_if(term.column.kind in BYTES, 0x2802, "Invalid parameter data type : cast")
+        is_refused = column.kind == "VARBINARY" and (term.column.kind == "NCHAR" or "INT" in term.column.kind)
+        refuse_if(is_refused, 0x2802, "Invalid function para type")
+        if (term.column.kind, column.kind) == ("VARCHAR", "VARBINARY"):
+            content = f"CAST({term.text} AS BLOB)"  # of which SUBSTR is NULL where it is empty
+            return Term(f"COALESCE(SUBSTR({content}, 1, {column.length}), {content})", column)
         is_float = column.kind in ("FLOAT", "DOUBLE")
         if not column.type.code or (term.column.precision and not is_float):
             raise not_understood(f"CAST from {term.column.kind} to {column.kind}")
@@ -410,6 +475,16 @@ class Statement(Interpreter):
         elif name != "last_row":
             text += f" FILTER (WHERE {term.text} IS NOT NULL)"
         return Term(text, term.column._replace(name=""))
+
+
+def chained_by(parts: Sequence[Tree | Token]) -> str:
+    """AND or OR where that joins the parts; empty where it does not."""
+    word = parts[1].upper() if len(parts) == 3 and isinstance(parts[1], Token) else ""
+    return word if word in ("AND", "OR") else ""
+
+
+def unescaped(quoted_text: str) -> str:
+    return ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]) or found[0][0], quoted_text[1:-1])
 
 
 def aggregate(name: str, term: Term) -> Term:
@@ -451,13 +526,16 @@ def column_names_in(*trees: Tree | None) -> set[str]:
     """The names of all columns there; "*" where that stands for them."""
     parts = [part for tree in trees if tree for part in tree.iter_subtrees()]
     stars = {"*" for part in parts if part.data == "item" and part.children[0] == "*"}
-    return stars | {part.children[-1] for part in parts if part.data == "column"}
+    names = {
+        "#tbname" if part.data == "tbname" else part.children[-1] for part in parts if part.data in COLUMNS
+    }
+    return stars | names
 
 
 def has_bare_column(tree: Tree) -> bool:
     """Whether a column stands there outside of all calls."""
     inner = [part for part in tree.children if isinstance(part, Tree) and part.data != "call"]
-    return tree.data == "column" or any(map(has_bare_column, inner))
+    return tree.data in COLUMNS or any(map(has_bare_column, inner))
 
 
 def columns_named(columns: list[Column], names: list[str] | None) -> list[Column]:

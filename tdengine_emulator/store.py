@@ -6,6 +6,8 @@ integers in the database's precision.
 """
 
 import json
+import logging
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +19,18 @@ from typing import Any, NamedTuple
 
 from tdengine_emulator.wire import Column, TaosError, refuse_if, storable
 
+log = logging.getLogger("tdengine_emulator")
 VERSION = "3.3.7.5.emulator"
-MAX_HOURS = 12
 MAX_ROWS = 2_000_000
 ROWS_WHEN_THINNED = MAX_ROWS * 99 // 100
+MAX_COLUMNS, MAX_TAGS = 4096, 128
+MOST_IN_SQLITE = 1997  # of its 2,000 columns, since tables have some of the store's own
+MAX_ROW_BYTES, MAX_TAG_BYTES = 65531, 16384
+LONGEST_TEXT, LONGEST_TAG, LONGEST_COLUMN_NAME = 65517, 16382, 64
+LONGEST_TABLE_NAME, LONGEST_DATABASE_NAME = 192, 64
 KEEP_SECONDS = 3650 * 86400
 LAST_SECOND = 31_556_995_200
+MARKED = re.compile(r"[A-Z#^]")
 PRECISIONS = ["ms", "us", "ns"]
 MISSING = (0x2603, "Table does not exist")
 TBNAME = Column("tbname", "VARCHAR", 270)
@@ -93,7 +101,7 @@ class Table(NamedTuple):
 
     @property
     def key_names(self) -> str:
-        return quoted(*names_of(self.key), "#subtable")
+        return f'{quoted(*names_of(self.key))}, "#subtable"'
 
     @property
     def source(self) -> str:
@@ -104,7 +112,7 @@ class Table(NamedTuple):
     @property
     def source_of_tags(self) -> str:
         of_subtable = "" if self.subtable is None else f' WHERE "#id" = {self.subtable}'
-        return f'(SELECT *, "#tbname" AS tbname FROM tags_{self.id}{of_subtable})'
+        return f"(SELECT * FROM tags_{self.id}{of_subtable})"
 
     @property
     def is_subtable(self) -> bool:
@@ -143,11 +151,28 @@ class Store:
         path = directory / "emulator.sqlite" if directory else ":memory:"
         self.sqlite = sqlite3.connect(path, timeout=0, isolation_level=None)
         self.sqlite.executescript(SCHEMA)
+        with self.transaction():
+            self.mark_names()
         self.sqlite.create_aggregate("newest", 2, Newest)
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
+        self.thinned: set[int] = set()  # the tables of which the log has said that rows leave
 
     def close(self) -> None:
         self.sqlite.close()
+
+    def mark_names(self) -> None:
+        """Mark the columns' names in a file of an emulator that did not tell them apart by their case."""
+        ((version,),) = self.rows("PRAGMA user_version")
+        for number, *lists in (
+            self.rows("SELECT id, columns, tags FROM tables").fetchall() if not version else ()
+        ):
+            for storage, text in zip(("rows", "tags"), lists, strict=True):
+                for name, *_ in json.loads(text):
+                    if MARKED.search(name):
+                        old = name.replace('"', '""')
+                        change = f'RENAME COLUMN "{old}" TO {quoted(name)}'
+                        self.rows(f"ALTER TABLE {storage}_{number} {change}")
+        self.rows("PRAGMA user_version = 1")
 
     def rows(self, text: str, *parameters: Any) -> sqlite3.Cursor:
         return self.sqlite.execute(text, parameters)
@@ -189,7 +214,10 @@ class Store:
         raise TaosError(*MISSING)
 
     def is_free(self, name: TableName, if_needed: bool | None) -> bool:
-        """Whether there is no table of this name; TaosError where there has to be none."""
+        """Whether there is no table of this name; TaosError where there has to be none or can be none."""
+        refuse_if(
+            len(name.name.encode()) > LONGEST_TABLE_NAME, 0x2617, f"Invalid identifier name: {name.name}"
+        )
         table = self.table(name)
         if table and not if_needed:
             refuse_if(table.subtable is None, 0x0360, "STable already exists")
@@ -200,6 +228,7 @@ class Store:
 
     def create_database(self, if_needed: bool | None, name: str, option: str | None) -> None:
         precision = option[1:-1] if option else "ms"
+        refuse_if(len(name.encode()) > LONGEST_DATABASE_NAME, 0x2617, f"Invalid identifier name: {name}")
         refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
         text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
         is_new = self.rows(text, name, precision).rowcount
@@ -225,7 +254,7 @@ class Store:
         text = "INSERT INTO tables (name, database, columns, tags) VALUES (?, ?, ?, ?)"
         number = self.rows(text, *name, json.dumps(columns), json.dumps(tags)).lastrowid or 0
         table = Table(name.database or "", 0, number, name.name, columns, tags, None)
-        rows, named = quoted(*names_of(columns)), quoted("#tbname", *names_of(tags))
+        rows, named = quoted(*names_of(columns)), ", ".join(['"#tbname"', *map(quoted, names_of(tags))])
         key = f'"#subtable", PRIMARY KEY ({table.key_names})'
         self.rows(f"CREATE TABLE rows_{number} ({rows}, {key}) WITHOUT ROWID")
         self.rows(f'CREATE TABLE tags_{number} ("#id" INTEGER PRIMARY KEY, {named})')
@@ -274,6 +303,7 @@ class Store:
         self.rows("UPDATE tables SET columns = ?, tags = ? WHERE id = ?", *lists, table.id)
 
     def add_subtable(self, table: Table, name: str, tags: Sequence[Any]) -> int:
+        check_table_name(name)
         text = "INSERT INTO subtables (database, name, table_id) VALUES (?, ?, ?)"
         number = self.rows(text, table.database, name, table.id).lastrowid or 0
         stored = [storable([value], tag)[0] for value, tag in zip(tags, table.tags, strict=True)]
@@ -315,7 +345,7 @@ class Store:
         oldest, newest = (time.time() - KEEP_SECONDS) * table.per_second, LAST_SECOND * table.per_second
         is_in_time = oldest <= min(keys[0]) <= max(keys[0]) <= newest
         refuse_if(not is_in_time, 0x060B, "Timestamp data out of range")
-        names = [quoted(name) for name in (*names_of(rows), "#subtable")]
+        names = [*map(quoted, names_of(rows)), '"#subtable"']
         text = f"INTO rows_{table.id} ({', '.join(names)}) VALUES (?{', ?' * len(rows)})"
         if len(rows) == len(table.columns):
             text = f"INSERT OR REPLACE {text}"
@@ -328,15 +358,12 @@ class Store:
         return len(set(zip(*keys, strict=True)))
 
     def let_the_oldest_go(self, table: Table, written: int) -> None:
-        """Delete what is 12 hours older than the newest row (or than now) or beyond the 2 millionth.
+        """Delete the oldest rows beyond the 2 millionth; the log says so once.
 
         Rows are counted only when they could have become too many; then one in a hundred goes, so that counts
         stay rare.
         """
         rows, moment = f"rows_{table.id}", quoted(table.columns[0].name)
-        ((newest,),) = self.rows(f"SELECT MAX({moment}) FROM {rows}")
-        horizon = min(newest, int(time.time() * table.per_second)) - MAX_HOURS * 3600 * table.per_second
-        self.rows(f"DELETE FROM {rows} WHERE {moment} < ?", horizon)
         most = self.most_rows.get(table.id, MAX_ROWS) + written
         if most > MAX_ROWS:
             ((most,),) = self.rows(f"SELECT COUNT(*) FROM {rows}")
@@ -344,12 +371,26 @@ class Store:
                 surplus = most - ROWS_WHEN_THINNED
                 first = f"SELECT {moment} FROM {rows} ORDER BY {moment} LIMIT 1 OFFSET {surplus}"
                 most -= self.rows(f"DELETE FROM {rows} WHERE {moment} < ({first})").rowcount
+                self.log_that_rows_leave(table)
         self.most_rows[table.id] = most
+
+    def log_that_rows_leave(self, table: Table) -> None:
+        if table.id not in self.thinned:
+            name = f"{table.database}.{table.name}"
+            log.warning(
+                "%s has more than %s rows: the oldest leave, now and from now on", name, f"{MAX_ROWS:,}"
+            )
+            self.thinned.add(table.id)
 
 
 def quoted(*names: str) -> str:
-    """The names as SQLite's SQL writes them, with commas between."""
-    return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    """The names as SQLite's SQL writes them, with commas between.
+
+    SQLite's names do not differ by case alone, and those that begin with # are the store's own: before a
+    capital and a # stands a ^, and two for one.
+    """
+    marked = [MARKED.sub(r"^\g<0>", name) for name in names]
+    return ", ".join('"' + name.replace('"', '""') + '"' for name in marked)
 
 
 def names_of(columns: Iterable[Column]) -> list[str]:
@@ -360,13 +401,37 @@ def system_fields(lengths: dict[str, int]) -> list[Column]:
     return [Column(name, "INT" if size == 4 else "VARCHAR", size) for name, size in lengths.items()]
 
 
+def check_table_name(name: str) -> None:
+    refuse_if(len(name.encode()) > LONGEST_TABLE_NAME, 0x2617, f"Invalid identifier name: {name}")
+
+
 def check_definition(columns: list[Column], tags: list[Column]) -> None:
     """Raise TaosError where there can be no table with these columns and tags."""
     kinds, tag_kinds = ([column.kind for column in part] for part in (columns, tags))
     names, keys = names_of([*columns, *tags]), [column.is_key for column in columns]
     refuse_if(kinds[0] != "TIMESTAMP", 0x2641, "First column must be timestamp")
+    check_sizes(columns, tags)
     refuse_if(len(set(names)) < len(names), 0x263C, "Duplicated column names")
     is_key_wrong = any(keys[:1] + keys[2:]) or (any(keys) and kinds[1] not in KEYS)
     is_tag_wrong = {"BLOB", "DECIMAL", "DECIMAL64"} & {*tag_kinds} or ("JSON" in tag_kinds and len(tags) > 1)
     if len(columns) < 2 or is_key_wrong or is_tag_wrong or "JSON" in kinds or kinds.count("BLOB") > 1:
         raise not_understood("a type that may not be at its place")
+
+
+def check_sizes(columns: list[Column], tags: list[Column]) -> None:
+    """Raise TaosError where columns, tags or their names are more or longer than may be."""
+    count = len(columns) + len(tags)
+    for column in [*columns, *tags]:
+        is_long = len(column.name.encode()) > LONGEST_COLUMN_NAME
+        refuse_if(is_long, 0x2617, f"Invalid identifier name: {column.name}")
+    refuse_if(len(tags) > MAX_TAGS, 0x2643, "Invalid number of tag columns")
+    refuse_if(count > MAX_COLUMNS, 0x2640, "Too many columns")
+    if count > MOST_IN_SQLITE:
+        raise not_understood(f"{count} columns and tags; SQLite holds {MOST_IN_SQLITE} of a table's")
+    for part, longest in ((columns, LONGEST_TEXT), (tags, LONGEST_TAG)):
+        is_long = any(column.kind in WIDENED and column.row_bytes - 2 > longest for column in part)
+        refuse_if(is_long, 0x2642, "Invalid column length for var length type")
+    for part, longest, error in ((tags, MAX_TAG_BYTES, 0x263D), (columns, MAX_ROW_BYTES, 0x263E)):
+        what = "Tags" if part is tags else "Row"
+        is_long = sum(column.row_bytes for column in part if column.kind != "JSON") > longest
+        refuse_if(is_long, error, f"{what} length exceeds max length {longest}")

@@ -3,7 +3,9 @@
 Each room keeps a promise, and imports lead from the bottom of this list to its top, never back:
 
     settings        the environment as one frozen object; bad input gets one line
+    rest            asking TDengine over REST, directly
     tdengine        reaching TDengine; an error is one line that says what to do
+    spelling        a name that is there in other letters, capital or small
     children        processes that may be killed, and the watchdog in them: nothing hangs for ever
     terminal        what the producer prints, and the signals that end it
 
@@ -25,14 +27,17 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       protocol      the messages that a reader needs
       expressions   what may be computed
       rules         what may be asked
+      describe      the page that lists what may be computed
       refusals      the log of what was not
       admission     who may connect: host, origin, token
       conversation  talking to the engine, and the views in it
+      copies        views made anew, where the engine does not keep them true
       shared_views  one view for all who look at the same
       viewers       who is connected
       sessions      one viewer's views and subscriptions, and their limits
       websocket     one viewer's WebSocket, and its share of the server
 
+    layout_forms    what layouts of other versions call the same
     layouts         the layout file
     web             no internet: the page and its files from here; /health; listening
 """

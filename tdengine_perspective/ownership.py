@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from tdengine_perspective.tdengine import Refused, TDengine, quote_text
+from tdengine_perspective.tdengine import Refused, TDengine, bytes_of, describe, quote_text, readable
 
 if TYPE_CHECKING:
     import taosws
@@ -30,17 +30,18 @@ def check_subtables(
     Unless `append`, also where the supertable holds other subtables than `own`: they are somebody's.
     """
     tables = (
-        "SELECT table_name, stable_name FROM information_schema.ins_tables "
+        f"SELECT {bytes_of('table_name')}, {bytes_of('stable_name')} FROM information_schema.ins_tables "
         f"WHERE db_name = {quote_text(tdengine.database)}"
     )
-    for name, owner in connection.query(f"{tables} AND table_name IN ({', '.join(map(quote_text, own))})"):
+    found = connection.query(f"{tables} AND table_name IN ({', '.join(map(quote_text, own))})")
+    for name, owner in (map(readable, row) for row in found):
         if owner != tdengine.table:
             whose = f"{tdengine.database}.{owner}" if owner else "no supertable"
             raise Refused(f"{tdengine.database}.{name} belongs to {whose}: choose another TAOS_DATABASE")
     if append:
         return
     found = connection.query(f"{tables} AND stable_name = {quote_text(tdengine.table)} LIMIT {len(own) + 1}")
-    for name, _ in found:
+    for name, _ in (map(readable, row) for row in found):
         if name not in own:
             raise Refused(
                 f"{tdengine.database}.{tdengine.table} holds subtables that are not the producer's ({name}): "
@@ -50,7 +51,7 @@ def check_subtables(
 
 def check_columns(connection: "taosws.Connection", tdengine: TDengine, own: Sequence[str]) -> None:
     """Raises Refused where the table has other columns and tags than these: its data is somebody's."""
-    found = [row[0] for row in connection.query(f"DESCRIBE {tdengine.table_sql}")]
+    found = [row[0] for row in describe(connection, tdengine)]
     if found != list(own):
         raise Refused(
             f"{tdengine.database}.{tdengine.table} exists with other columns ({', '.join(found)}): choose "

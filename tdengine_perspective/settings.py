@@ -4,9 +4,11 @@ A setting is declared once, here: its name (that of the field, in capitals), def
 What `--help` says and what the documentation's table has to say come from it.
 """
 
+import ipaddress
 import os
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -15,6 +17,8 @@ from typing import Any, Self
 SPAN_UNITS = {"a": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 MOST_ROWS = 250_000  # of a table
 LONGEST_SPAN = 36_500  # days: before 1677 there are no timestamps in ns
+LONGEST_DATABASE, LONGEST_TABLE = 64, 192  # bytes of their names in TDengine
+LONGEST_NAME = 100  # characters of a Perspective table's name
 
 
 class SettingError(ValueError):
@@ -27,6 +31,12 @@ class Default(str):
 
 def any_text(name: str, text: str) -> str:
     return text
+
+
+def check_characters(name: str, text: str) -> None:
+    """Raises SettingError for what is not UTF-8, and for control characters, such as the CR of a file."""
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise SettingError(f"{name}: must be text in UTF-8 without control characters")
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str, str], int]:
@@ -51,6 +61,53 @@ def time_span(name: str, text: str) -> str:
     return text
 
 
+def host_name(name: str, text: str) -> str:
+    """Reads a host's name or address. Raises SettingError; its text does not repeat a password."""
+    if re.fullmatch(r"[\w.-]+", text) or is_address(text):
+        return text
+    found = re.fullmatch(r"(?:\w+://)?(?:[^/]*@)?(\[[^\]/]+\]|[^\[\]/:@\s]+)(?::(\d+))?(?:[/?].*)?", text)
+    such = f"{name}={found[1].strip('[]')}" if found else f"{name}=localhost"
+    if found and found[2]:
+        such += f" {name.replace('_HOST', '_PORT')}={found[2]}"
+    raise SettingError(f"{name}: must be a host's name or address and nothing else, such as {such}")
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def tdengine_name(longest: int) -> Callable[[str, str], str]:
+    """Reads a name of TDengine's, of so many bytes. Raises SettingError."""
+
+    def read(name: str, text: str) -> str:
+        if len(text.encode()) <= longest and not re.search(r"[.`]", text):
+            return text
+        parts = text[: 2 * longest].replace("`", "").split(".")
+        such = f"; write {name}={parts[0]}" if "`" in text and len(parts) == 1 and parts[0] else ""
+        if len(parts) == 2 and all(parts):
+            such = f"; write TAOS_DATABASE={parts[0]} TAOS_TABLENAME={parts[1]}"
+        raise SettingError(
+            f"{name}={text[:longest]}: must be a name of at most {longest} bytes without dots and "
+            f"backquotes{such}"
+        )
+
+    return read
+
+
+def perspective_name(name: str, text: str) -> str:
+    """Reads a name that Perspective's engine, its viewers and the page bear. Raises SettingError."""
+    if len(text) > LONGEST_NAME or "psp_" in text or text != text.strip():
+        raise SettingError(
+            f"{name}={text[:LONGEST_NAME]}: must be a name of at most {LONGEST_NAME} characters, without "
+            "psp_, which Perspective keeps for itself, and without spaces around it"
+        )
+    return text
+
+
 def setting(default: Any, meaning: str, read: Callable[[str, str], Any] = any_text) -> Any:
     """A field of Settings. `read` makes the value of the variable's name and text, or raises SettingError."""
     return field(default=default, metadata={"meaning": meaning, "read": read})
@@ -63,15 +120,17 @@ class Settings:
     Two of them may be in one process: nothing else reads the environment.
     """
 
-    taos_host: str = setting("localhost", "where taosAdapter answers")
+    taos_host: str = setting("localhost", "where taosAdapter answers", host_name)
     taos_port: int = setting(6041, "its port", whole_number(1, 65535))
     taos_user: str = setting("root", "TDengine's user")
     taos_password: str = setting("taosdata", "that user's password")
-    taos_database: str = setting("power", "the database")
-    taos_tablename: str = setting("meters", "the table in it")
-    perspective_host: str = setting("127.0.0.1", "where to listen")
+    taos_database: str = setting("power", "the database", tdengine_name(LONGEST_DATABASE))
+    taos_tablename: str = setting("meters", "the table in it", tdengine_name(LONGEST_TABLE))
+    perspective_host: str = setting("127.0.0.1", "where to listen", host_name)
     perspective_port: int = setting(8080, "the port to listen on", whole_number(1, 65535))
-    perspective_table_name: str = setting(Default("meters_values"), "the Perspective table's name")
+    perspective_table_name: str = setting(
+        Default("meters_values"), "the Perspective table's name", perspective_name
+    )
     perspective_refresh_rate: int = setting(300, "ms from poll to poll", whole_number(10, 3_600_000))
     perspective_limit: int = setting(1000, "rows in the table, at most", whole_number(1, MOST_ROWS))
     perspective_window: str = setting(
@@ -101,8 +160,10 @@ class Settings:
         found = {}
         for each in fields(cls):
             name = each.name.upper()
-            if environment.get(name):
-                found[each.name] = each.metadata["read"](name, environment[name])
+            text = environment.get(name)
+            if text:
+                check_characters(name, text)
+                found[each.name] = each.metadata["read"](name, text)
         return cls(**found)
 
 

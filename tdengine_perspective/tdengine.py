@@ -5,19 +5,19 @@ To be used in the processes that talk to TDengine, each of which is a child that
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from tdengine_perspective.rest import TIMEOUT, NotTDengine, RestError, ask
 from tdengine_perspective.settings import Settings
 
 if TYPE_CHECKING:
     import taosws  # only imported where it is used: the web server's process does without it
 
 MINIMUM_VERSION = (3, 3, 5, 8)  # the first with the prepared statements (stmt2) that the producer uses
-PREFLIGHT_TIMEOUT = 3  # seconds
 READ_TIMEOUT = 3  # seconds that a query or a batch may take
 # Every other `taosws.connect` fails within the driver before it opens a socket, and pauses, by default for
 # 7 seconds in all, until it tries what works: so make the pauses short.
@@ -28,7 +28,11 @@ DRIVER_OPTIONS = {
     "retry_backoff_max_ms": "1",
 }
 
-NO_DATABASE, NO_TABLE, NO_COLUMN = "0x0388", "0x2603", "0x2602"
+MAX_BYTES = 65517  # that a VARBINARY can have, and a VARCHAR
+
+NO_DATABASE, NO_TABLE = "0x0388", "0x2603"
+# A name in a statement of one's own is no column, or a column has a type that its CAST does not take.
+NO_COLUMN = ("0x2602", "0x2802")
 
 
 class TDengineError(Exception):
@@ -39,8 +43,16 @@ class OutOfReach(TDengineError):
     """Nothing answers, or not in time, or not as TDengine does. It may come back by itself."""
 
 
+class Unreadable(OutOfReach):
+    """The driver can't read an answer: it is damaged, or text in it is not UTF-8."""
+
+
 class Refused(TDengineError):
     """TDengine answers but can't be used as it is: wrong password, too old, another table of that name."""
+
+
+class Absent(Refused):
+    """There is no such database, or no such table in it."""
 
 
 class OtherColumns(Refused):
@@ -105,7 +117,7 @@ def errors_explained(tdengine: TDengine) -> Iterator[None]:
         raise explain(tdengine, error) from None
     except BaseException as error:  # `taosws` panics over text that is not UTF-8, and a panic is no Exception
         reason = " ".join(str(error).split())
-        raise OutOfReach(
+        raise Unreadable(
             f"TDengine at {tdengine.url} sends what can't be read: {type(error).__name__}: {reason}"
         ) from None
 
@@ -131,28 +143,48 @@ def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
 
 def server_version(tdengine: TDengine) -> str:
     """The version that TDengine's REST interface gives, such as "3.3.7.5". Raises OutOfReach or Refused."""
-    import requests
-    import taosrest
-
-    try:
-        rest = taosrest.connect(
-            url=f"http://{tdengine.url}",
-            user=tdengine.user,
-            password=tdengine.password,
-            timeout=PREFLIGHT_TIMEOUT,
-        )
-        version = rest.server_info
-    except requests.Timeout:
-        raise OutOfReach(f"TDengine at {tdengine.url} does not answer within {PREFLIGHT_TIMEOUT} s") from None
-    except requests.ConnectionError:
-        raise OutOfReach(f"nothing answers at {tdengine.url}: is TDengine (with taosAdapter) up?") from None
-    except taosrest.Error as error:
-        raise explain(tdengine, error) from None
-    except Exception:  # anything can come from a port that some other program answers
-        version = None
+    rows = ask_over_rest(tdengine, "SELECT SERVER_VERSION()")
+    version = rows[0][0] if rows and rows[0] else None
     if not isinstance(version, str) or not re.match(r"\d+\.\d+\.\d+\.\d+", version):
         raise OutOfReach(f"what answers at {tdengine.url} is not TDengine's adapter")
     return version
+
+
+def ask_over_rest(tdengine: TDengine, sql: str) -> list[list]:
+    """The rows of TDengine's answer, within `rest.TIMEOUT`. Raises OutOfReach or Refused."""
+    try:
+        return ask(tdengine.host, tdengine.port, tdengine.user, tdengine.password, sql)
+    except RestError as error:
+        raise explain(tdengine, error) from None
+    except NotTDengine:
+        raise OutOfReach(f"what answers at {tdengine.url} is not TDengine's adapter") from None
+    except TimeoutError:
+        raise OutOfReach(f"TDengine at {tdengine.url} does not answer within {TIMEOUT} s") from None
+    except (OSError, UnicodeError):
+        raise OutOfReach(f"nothing answers at {tdengine.url}: is TDengine (with taosAdapter) up?") from None
+
+
+def describe(connection: "taosws.Connection", tdengine: TDengine) -> list[Sequence]:
+    """DESCRIBE's rows: name, type, length, note and more of each column and tag.
+
+    A name that is not UTF-8 has replacement characters in it. Raises taosws.Error or TDengineError.
+    """
+    sql = f"DESCRIBE {tdengine.table_sql}"
+    try:
+        with errors_explained(tdengine):
+            return list(connection.query(sql))
+    except Unreadable:  # the driver's panic over such a name, which leaves the connection as it was
+        return ask_over_rest(tdengine, sql)
+
+
+def bytes_of(text: str) -> str:
+    """A text in SQL as its bytes, all of them: the driver panics over what is not UTF-8."""
+    return f"CAST({text} AS VARBINARY({MAX_BYTES}))"
+
+
+def readable(text: bytes | None) -> str | None:
+    """Bytes of a text, with replacement characters for what is not UTF-8."""
+    return text if text is None else text.decode(errors="replace")
 
 
 def explain(tdengine: TDengine, error: Exception) -> TDengineError:
@@ -166,10 +198,10 @@ def explain(tdengine: TDengine, error: Exception) -> TDengineError:
             f"TDengine at {tdengine.url} refuses user {tdengine.user}: check TAOS_USER and TAOS_PASSWORD"
         )
     if code == NO_DATABASE:
-        return Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+        return Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
     if code == NO_TABLE:
-        return Refused(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
-    if code == NO_COLUMN:
+        return Absent(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
+    if code in NO_COLUMN:
         return OtherColumns(f"{tdengine.database}.{tdengine.table} has other columns now: {message}")
     if code.startswith("0xE0"):
         return OutOfReach(f"TDengine at {tdengine.url} is gone or too slow: {message} [{code}]")

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import perspective
@@ -116,15 +117,37 @@ class AnswerHandler(Handler):
 
 
 class HealthHandler(AnswerHandler):
-    """How things are, for the page and for monitors."""
+    """How things are, for monitors and for the page.
 
-    def initialize(self, admission: Admission, health: Callable[[], dict[str, object]]) -> None:
+    The page asks with its origin, `?page=`, and is answered with status 200 whatever there is to say: else
+    the browser's console would fill with errors while it waits. It is told besides what only the server
+    knows: whether pages of that origin may connect, and whether there is room for one more.
+    """
+
+    def initialize(
+        self, admission: Admission, health: Callable[[], dict[str, object]], is_full: Callable[[], bool]
+    ) -> None:
         super().initialize(admission)
         self.health = health
+        self.is_full = is_full
+
+    def prepare(self) -> None:
+        self.page = self.get_query_argument("page", None)
+        try:
+            super().prepare()
+        except tornado.web.HTTPError as error:
+            if self.page is None or error.status_code != HTTPStatus.UNAUTHORIZED:
+                raise
+            self.finish({"status": "locked"})
 
     def get(self) -> None:
         health = self.health()
-        self.set_status(200 if health["status"] == "live" else 503)
+        if self.page is None:
+            self.set_status(200 if health["status"] == "live" else 503)
+        elif not self.admission.allows_page(self.page, self.request.host):
+            health["page"] = "not allowed"
+        else:
+            health["page"] = "full" if self.is_full() else "welcome"
         self.finish(health)
 
 

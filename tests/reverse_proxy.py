@@ -1,11 +1,12 @@
 """A reverse proxy below a path, as nginx would be one: python tests/reverse_proxy.py PORT SERVER_PORT.
 
 It passes /meters/… on to 127.0.0.1:SERVER_PORT as /…, WebSockets too, with the Host that the viewer asked
-for. Outside of /meters/ there is nothing.
+for. Outside of /meters/ there is nothing. `--host` with a text gives that as the Host instead, in which $host
+is the name alone that was asked for; `--no-upgrade` passes what asks for a WebSocket on as any other request.
 """
 
+import argparse
 import asyncio
-import sys
 
 import tornado.web
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -24,12 +25,14 @@ PASSED_BACK = (
 
 
 class Passing(tornado.web.RequestHandler):
-    def initialize(self, server: str) -> None:
+    def initialize(self, server: str, host: str) -> None:
         self.server = server
+        self.host = host
 
     def passed_on(self, scheme: str, path: str, **options: bool) -> HTTPRequest:
         """The viewer's request as the server gets it."""
         headers = {name: self.request.headers[name] for name in PASSED_ON if name in self.request.headers}
+        headers["Host"] = self.host.replace("$host", self.request.host_name) or self.request.host
         query = f"?{self.request.query}" if self.request.query else ""
         return HTTPRequest(f"{scheme}://{self.server}/{path}{query}", headers=headers, **options)
 
@@ -68,15 +71,20 @@ class SocketHandler(Passing, WebSocketHandler):
         self.to_server.close()
 
 
-async def main(port: int, server_port: int) -> None:
-    server = {"server": f"127.0.0.1:{server_port}"}
-    routes = [
-        (r"/meters/websocket", SocketHandler, server),
-        (r"/meters/(.*)", AnswerHandler, server),
-    ]
-    tornado.web.Application(routes).listen(port, "127.0.0.1")
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("server_port", type=int)
+    parser.add_argument("--host", default="")
+    parser.add_argument("--no-upgrade", action="store_true")
+    arguments = parser.parse_args()
+    server = {"server": f"127.0.0.1:{arguments.server_port}", "host": arguments.host}
+    routes = [(r"/meters/(.*)", AnswerHandler, server)]
+    if not arguments.no_upgrade:
+        routes.insert(0, (r"/meters/websocket", SocketHandler, server))
+    tornado.web.Application(routes).listen(arguments.port, "127.0.0.1")
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main())

@@ -139,6 +139,23 @@ def test_columns_that_were_changed_are_there_after_a_restart(tmp_path: Path) -> 
         assert list(connection.query("SELECT * FROM keyed ORDER BY seq")) == everything
 
 
+def test_a_file_from_before_names_differed_in_case_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    execute(store, "CREATE DATABASE power", None)
+    columns = "(ts TIMESTAMP, `Temp` INT, `Select` INT) TAGS (`Tag 1` INT)"
+    execute(store, f"CREATE TABLE meters {columns}", "power")
+    execute(store, f"INSERT INTO d0 USING meters TAGS (42) VALUES ({T}, 1, 2)", "power")
+    for table, name in (("rows_1", "^Temp"), ("rows_1", "^Select"), ("tags_1", "^Tag 1")):
+        store.sqlite.execute(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{name[1:]}"')
+    store.sqlite.execute("PRAGMA user_version = 0")
+    store.close()
+    port = free_port()
+    for _ in range(2):
+        with emulator(port, "--data", str(tmp_path)):
+            asked = "SELECT `Temp`, `Select`, `Tag 1` FROM meters WHERE `Temp` = 1"
+            assert list(connect(port, "power").query(asked)) == [(1, 2, 42)]
+
+
 def test_without_a_directory_nothing_is_kept() -> None:
     port = free_port()
     with emulator(port):
@@ -162,13 +179,12 @@ def test_a_failed_insert_leaves_nothing_behind(port: int) -> None:
 # Bounds
 
 
-def test_rows_leave_twelve_hours_after_the_newest(port: int) -> None:
+def test_old_rows_stay_beside_new_ones(port: int) -> None:
     statement = prepared(create(port))
     write(statement, "d0", [T, T + HOUR])
-    write(statement, "d1", [T + 12 * HOUR])
-    assert times_in(port) == {T, T + HOUR, T + 12 * HOUR}
     write(statement, "d1", [T + 13 * HOUR])
-    assert times_in(port) == {T + HOUR, T + 12 * HOUR, T + 13 * HOUR}
+    write(statement, "d1", [T - 10_000 * HOUR, T + 10_000 * HOUR])
+    assert times_in(port) == {T, T + HOUR, T + 13 * HOUR, T - 10_000 * HOUR, T + 10_000 * HOUR}
 
 
 def test_a_row_from_the_future_makes_no_other_leave(port: int) -> None:
@@ -192,18 +208,19 @@ def nearly_full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def full(nearly_full: Path, tmp_path: Path) -> Iterator[int]:
-    """The port of an emulator with a copy of those data."""
+def full(nearly_full: Path, tmp_path: Path) -> Iterator[tuple[int, Process]]:
+    """The port of an emulator with a copy of those data, and the emulator."""
     shutil.copytree(nearly_full, tmp_path, dirs_exist_ok=True)
     port = free_port()
-    with emulator(port, "--data", str(tmp_path)):
-        yield port
+    with emulator(port, "--data", str(tmp_path)) as process:
+        yield port, process
 
 
-def test_a_supertable_holds_two_million_rows_the_newest(full: int) -> None:
-    connection = connect(full, "power")
+def test_a_supertable_holds_two_million_rows_the_newest(full: tuple[int, Process]) -> None:
+    port, process = full
+    connection = connect(port, "power")
     statement, last = prepared(connection), T + NEARLY_FULL
-    for _ in range(2):
+    for _ in range(3):
         write(statement, "d0", list(range(last, last + 60_000)))
         last += 60_000
         ((count,),) = connection.query("SELECT COUNT(*) FROM meters")
@@ -212,14 +229,19 @@ def test_a_supertable_holds_two_million_rows_the_newest(full: int) -> None:
             "SELECT CAST(FIRST(ts) AS BIGINT), CAST(LAST(ts) AS BIGINT) FROM meters"
         )
         assert (newest, newest - first) == (last - 1, count - 1)
+    assert [line for line in process.lines if "rows" in line] == [
+        "tdengine_emulator: power.meters has more than 2,000,000 rows: the oldest leave, now and from now on"
+    ]
 
 
-def test_overwritten_rows_do_not_count(full: int) -> None:
-    connection = connect(full, "power")
+def test_overwritten_rows_do_not_count(full: tuple[int, Process]) -> None:
+    port, process = full
+    connection = connect(port, "power")
     statement = prepared(connection)
     for _ in range(2):
         write(statement, "d0", list(range(T, T + 60_000)))
     assert list(connection.query("SELECT COUNT(*) FROM meters")) == [(NEARLY_FULL,)]
+    assert len(process.lines) == 1, process.output
 
 
 # Many clients

@@ -113,6 +113,13 @@ def test_execute_counts_rows_over_all_tables(meters: "taosws.Connection") -> Non
     assert rows(meters, "SELECT COUNT(*) FROM meters") == [(30,)]
 
 
+def test_an_old_row_stays_beside_a_new_one(meters: "taosws.Connection") -> None:
+    meters.execute("CREATE TABLE plain (ts TIMESTAMP, v INT)")
+    values = "('2025-01-01 12:00:00', 1) ('2025-01-02 12:00:00', 2) (NOW, 3)"
+    assert meters.execute(f"INSERT INTO plain VALUES {values}") == 3
+    assert rows(meters, "SELECT v FROM plain ORDER BY ts") == [(1,), (2,), (3,)]
+
+
 def test_binds_add_up_until_execute(meters: "taosws.Connection") -> None:
     statement = prepared(meters)
     statement.bind([reading("d0", [T], [1], [1], [1])])
@@ -380,6 +387,21 @@ def test_rows_are_chosen_and_ordered(read: "taosws.Connection", clauses: str, vo
 )
 def test_aggregates(read: "taosws.Connection", selected: str, expected: list[tuple[Any, ...]]) -> None:
     assert rows(read, f"SELECT {selected} FROM meters") == expected
+
+
+@pytest.mark.parametrize("text", ["'Zürich'", "''", "NULL"])
+def test_a_text_can_be_had_as_its_bytes(read: "taosws.Connection", text: str) -> None:
+    expected = None if text == "NULL" else text.strip("'").encode()
+    read.execute("CREATE TABLE noted (ts TIMESTAMP, note VARCHAR(9), wide NCHAR(9), v INT)")
+    try:
+        read.execute(f"INSERT INTO noted VALUES (NOW, {text}, 'ü', 1)")
+        whole, part = "CAST(note AS VARBINARY(65517))", "CAST(note AS VARBINARY(2))"
+        assert rows(read, f"SELECT {whole}, {part} FROM noted") == [(expected, expected and expected[:2])]
+        for other in ("wide", "v"):
+            with pytest.raises(taosws.QueryError, match="0x2802"):
+                rows(read, f"SELECT CAST({other} AS VARBINARY(9)) FROM noted")
+    finally:
+        read.execute("DROP TABLE noted")
 
 
 def test_aggregates_by_group(read: "taosws.Connection") -> None:

@@ -146,7 +146,17 @@ def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["01-connect", "02-ddl", "03-stmt", "04-stmt2", "05-queries", "06-blocks", "09-types", "10-tables"],
+    [
+        "01-connect",
+        "02-ddl",
+        "03-stmt",
+        "04-stmt2",
+        "05-queries",
+        "06-blocks",
+        "09-types",
+        "10-tables",
+        "12-words",
+    ],
 )
 def test_a_recorded_conversation_gets_the_recorded_answers(name: str, port: int) -> None:
     async def play() -> int:

@@ -5,6 +5,7 @@ Frames that clients sent in the recordings are changed, and sent by a client tha
 
 import asyncio
 import json
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ PIECES = [
     " NOW() ",
     " ORDER BY ",
 ]
-QUERY = 6
+QUERY, FETCH = 6, 7
 HEAD = 24
 SQL = "INSERT INTO ? USING meters (groupid, location) TAGS (?, ?) VALUES (?, ?, ?, ?)"
 
@@ -264,6 +265,34 @@ def test_statements_without_end_or_sense_get_an_error(running: tuple[Process, in
 
     asyncio.run(send())
     assert "Traceback" not in process.output, process.output
+
+
+def test_a_client_may_leave_before_its_answer() -> None:
+    port = free_port()
+    rows = " ".join(f"({1700000000000 + row}, '{'x' * 16_000}')" for row in range(60))
+    login = {"action": "conn", "args": {"req_id": 1, "user": "root", "password": "taosdata"}}
+
+    async def leave() -> None:
+        client = await websocket_connect(f"ws://127.0.0.1:{port}/ws")
+        client.write_message(json.dumps(login))
+        for request in range(40):
+            client.write_message(query_frame(request, "SELECT * FROM `left`.wide"), binary=True)
+            fetch = struct.pack("<QQQH", request, request + 1, FETCH, 1)
+            client.write_message(fetch, binary=True)
+        await asyncio.sleep(0.05)
+        client.stream.close()
+
+    with emulator(port) as process:
+        witness = taosws.connect(f"taosws://root:taosdata@127.0.0.1:{port}")
+        witness.execute("CREATE DATABASE `left`")
+        witness.execute("CREATE TABLE `left`.wide (ts TIMESTAMP, v VARCHAR(16000))")
+        witness.execute(f"INSERT INTO `left`.wide VALUES {rows}")
+        for _ in range(5):
+            asyncio.run(leave())
+        assert list(witness.query("SELECT COUNT(*) FROM `left`.wide")) == [(60,)]
+        process.signal(signal.SIGTERM)  # what was not retrieved is logged at the end at the latest
+        assert process.wait() == 0
+        assert len(process.lines) == 1, process.output
 
 
 @pytest.mark.parametrize(

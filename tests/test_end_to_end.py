@@ -135,6 +135,28 @@ def test_viewers_get_the_newest_rows_once_each(tdengine: TDengine, database: str
         assert health["newest"].endswith("+00:00")
 
 
+def test_tdengine_is_asked_directly_whatever_proxy_or_login_the_environment_has(
+    tdengine: TDengine, database: str, tmp_path: Path
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    names = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy")
+    proxies = {each: nowhere for name in names for each in (name, name.upper())}
+    login = tmp_path / ".netrc"
+    login.write_text("default login nobody password nothing\n")
+    login.chmod(0o600)
+    settings = {
+        **tdengine.settings(database),
+        **proxies,
+        "NO_PROXY": "",
+        "no_proxy": "",
+        "HOME": str(tmp_path),
+    }
+    with Process(python("producer.py", "--count", "1"), settings) as producer:
+        assert producer.wait() == 0, producer.output
+    with serving(settings) as server:
+        server.wait_until_live(rows=300)
+
+
 def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) -> None:
     settings = tdengine.settings(database)
     with serving(settings) as server:
@@ -240,6 +262,27 @@ def test_a_signal_ends_the_server_and_its_reader(tdengine: TDengine, database: s
         ({"PERSPECTIVE_HOST": "192.0.2.1"}, "set PERSPECTIVE_HOST to an address of this machine"),
         ({"PERSPECTIVE_ALLOWED_ORIGINS": "example"}, "PERSPECTIVE_ALLOWED_ORIGINS"),
         ({"PERSPECTIVE_WINDOW": "12"}, "PERSPECTIVE_WINDOW=12: must be a whole number and a unit"),
+        (
+            {"PERSPECTIVE_TABLE_NAME": "psp_demo"},
+            "PERSPECTIVE_TABLE_NAME=psp_demo: must be a name of at most",
+        ),
+        ({"PERSPECTIVE_TABLE_NAME": "x" * 101}, "must be a name of at most 100 characters"),
+        ({"PERSPECTIVE_TABLE_NAME": " meters"}, "without spaces around it"),
+        (
+            {"PERSPECTIVE_TABLE_NAME": "two\nlines"},
+            "PERSPECTIVE_TABLE_NAME: must be text in UTF-8 without con",
+        ),
+        ({"TAOS_USER": "caf\udce9"}, "TAOS_USER: must be text in UTF-8 without control characters"),
+        ({"TAOS_PASSWORD": "taosdata\r"}, "TAOS_PASSWORD: must be text in UTF-8 without control characters"),
+        ({"TAOS_HOST": "localhost:6041"}, "and nothing else, such as TAOS_HOST=localhost TAOS_PORT=6041"),
+        ({"TAOS_HOST": "https://td.example.org"}, "and nothing else, such as TAOS_HOST=td.example.org"),
+        ({"TAOS_HOST": "[::1]"}, "and nothing else, such as TAOS_HOST=::1"),
+        ({"TAOS_HOST": "[::1]:6041"}, "and nothing else, such as TAOS_HOST=::1 TAOS_PORT=6041"),
+        ({"PERSPECTIVE_HOST": "0.0.0.0:80"}, "such as PERSPECTIVE_HOST=0.0.0.0 PERSPECTIVE_PORT=80"),
+        ({"TAOS_TABLENAME": "power.meters"}, "write TAOS_DATABASE=power TAOS_TABLENAME=meters"),
+        ({"TAOS_DATABASE": "`power`.`meters`"}, "write TAOS_DATABASE=power TAOS_TABLENAME=meters"),
+        ({"TAOS_TABLENAME": "`meters`"}, "write TAOS_TABLENAME=meters"),
+        ({"TAOS_TABLENAME": "é" * 97}, "must be a name of at most 192 bytes"),
         ({"PERSPECTIVE_LAYOUT": "/nowhere/x.json"}, "can't read /nowhere/x.json: No such file or directory"),
     ],
 )
@@ -249,6 +292,20 @@ def test_a_malformed_setting_gets_one_clear_line(settings: dict[str, str], line:
         assert process.wait() != 0
     assert line in process.output
     assert len(process.lines) == 1, process.output
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({"TAOS_HOST": "taosws://root:very secret@td.example.org:6041/power"})
+    assert str(caught.value).endswith("such as TAOS_HOST=td.example.org TAOS_PORT=6041")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "10.0.0.5", "::1", "fe80::1%eth0", "td_1.internal", "tdengine"]
+)
+def test_a_host_is_a_name_or_an_address(host: str) -> None:
+    assert Settings.from_environment({"TAOS_HOST": host}).taos_host == host
 
 
 def window(text: str) -> str:
@@ -277,7 +334,10 @@ def test_a_window_is_a_number_and_a_unit_of_tdengine() -> None:
         (b"{}", "must be a list of one to 4 viewer configurations"),
         (b"[]", "must be a list of one to 4 viewer configurations"),
         (b"[1]", "must be a list of one to 4 viewer configurations"),
-        (b"[{}, {}, {}, {}, {}]", "must be a list of one to 4 viewer configurations"),
+        (b'"Datagrid"', "must be a list of one to 4 viewer configurations"),
+        (b'{"a": 1}', "must be a list of one to 4 viewer configurations"),
+        (b'{"viewers": {}}', "must be a list of one to 4 viewer configurations"),
+        (b"[{}, {}, {}, {}, {}, {}]", "has 6 viewers, and the page has room for 4: take 2 out"),
     ],
 )
 def test_a_layout_that_is_none_is_refused_at_the_start(tmp_path: Path, content: bytes, line: str) -> None:

@@ -31,6 +31,8 @@ PATIENCE = 2  # seconds after which a server without a poll says that it is stal
 FIT = "(ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) TAGS (groupid INT, location BINARY(16))"
 OTHER = "(ts TIMESTAMP, price INT) TAGS (name BINARY(8))"
 
+MARK, OUT_OF_UTF8 = b"QQQQ", b"\xb1\xb1\xbe\xa9"  # what a Proxy takes for what
+
 
 class Emulator:
     """An emulator that keeps its data, to be stopped, killed and started again."""
@@ -72,7 +74,7 @@ class Proxy:
     def __init__(self, tdengine: TDengine):
         self.target = tdengine.port
         self.answer: bytes | None = None  # what every connection gets instead of TDengine
-        self.mode = "pass"  # or "answer", "silent", "rest only", "mangle", "no answers"
+        self.mode = "pass"  # or "answer", "silent", "rest only", "mangle", "no answers", "out of UTF-8"
         self.chance = random.Random(11)
         self.connections: list[socket.socket] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -82,7 +84,7 @@ class Proxy:
     def now(self, mode: str, answer: bytes = b"") -> None:
         """Change how the port behaves, for the connections that are open as well."""
         self.mode, self.answer = mode, answer
-        if mode not in ("silent", "mangle", "no answers"):
+        if mode not in ("silent", "mangle", "no answers", "out of UTF-8"):
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -128,6 +130,8 @@ class Proxy:
                     data = bytes(
                         self.chance.randrange(256) if self.chance.random() < 0.003 else byte for byte in data
                     )
+                if self.mode == "out of UTF-8" and sink is client:
+                    data = data.replace(MARK, OUT_OF_UTF8)
                 if self.mode != "no answers" or sink is not client:
                     sink.sendall(data)
         for end in (source, sink):
@@ -483,7 +487,8 @@ def halfway(tdengine: TDengine, number: int) -> None:
                 time.sleep(1.5)  # in which it would have polled 15 times
                 return reader.cpu_times() == before
 
-            wait_for(stuck, "the reader to wait for the server")
+            # A window of that size is read again only after twenty times as long as a read takes.
+            wait_for(stuck, "the reader to wait for the server", timeout=120)
             reader.send_signal(number)
         finally:
             here.server.process.signal(signal.SIGCONT)

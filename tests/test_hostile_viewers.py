@@ -114,7 +114,21 @@ DEADLY = {
     "the mean of text": [view(group_by=["voltage"], aggregates={"location": {"aggregations": ["avg"]}})],
     "a new depth for a split view": [SPLIT, request("mine", view_depth={"depth": 1})],
     "changes of a split view": [SPLIT, request("mine", view_on_update={"mode": 1})],
-    "one of the engine's own columns": [view(group_by=["psp_okey"])],
+    **{
+        f"one of the engine's own columns ({place})": [view(**config)]
+        for place, config in {
+            "columns": {"columns": {"columns": {"columns": ["psp_okey"]}}},
+            "group": {"group_by": ["psp_okey"]},
+            "split": {"split_by": ["psp_pkey"]},
+            "sort": {"sort": [{"column": "psp_pkey", "op": 1}]},
+            "filter": {"filter": [{"column": "psp_okey", "op": "==", "value": [{"string": "x"}]}]},
+            "aggregate": {"aggregates": {"psp_okey": {"aggregations": ["sum"]}}},
+            "aggregate by": {"aggregates": {"voltage": {"aggregations": ["max by", "psp_okey"]}}},
+            "expression": {"expressions": {"e": '"psp_okey"'}},
+            "expression's name": {"expressions": {"psp_okey": "1"}},
+            "expression's col()": {"expressions": {"e": "col('psp_okey')"}},
+        }.items()
+    },
     "a row far beyond the last": [GROUPED, request("mine", view_expand={"row_index": 0xFFFFFFFF})],
     "an enormous depth": [GROUPED, request("mine", view_depth={"depth": 0xFFFFFFFF})],
     "a view in the place of another": [GROUPED, SPLIT],
@@ -138,6 +152,32 @@ def test_what_would_end_the_engine_is_refused(server: Server, what: str) -> None
     asyncio.run(send())
     polls = server.health()["polls"]
     wait_for(lambda: server.health()["polls"] > polls + 1, "polls that go on")
+
+
+def test_a_text_that_rows_are_compared_with_may_have_any_characters(server: Server) -> None:
+    """Also those that begin the names of the engine's own columns."""
+
+    async def look() -> None:
+        async with Viewer(url(server)) as viewer:
+            table = await viewer.client.open_table(TABLE)
+            for operator, value, rows in (
+                ("==", "psp_okey", 0),
+                ("in", ["psp_okey", "psp_pkey"], 0),
+                ("!=", "psp_", 1000),
+                ("not in", ["psp_"], 1000),
+            ):
+                view = await table.view(columns=["voltage"], filter=[["location", operator, value]])
+                assert await view.num_rows() == rows, operator
+                await view.delete()
+            view = await table.view(
+                columns=["mine"], expressions={"mine": "if (\"location\" == 'psp_okey') 1; else 0"}
+            )
+            assert set((await view.to_columns())["mine"]) == {0}
+            found = await table.validate_expressions({"mine": "\"location\" == 'psp_'"})
+            assert found["errors"] == {}
+        assert viewer.errors == []
+
+    asyncio.run(look())
 
 
 ENORMOUS = [
@@ -209,7 +249,7 @@ SLOW: list[dict[str, Any]] = [
     {"filter": [["location", "contains", "a"]] * 100},
     {"filter": [["location", "in", [f"l{number}" for number in range(70)]]] * 100},
     {"expressions": {"e": "concat(" + ", ".join(['string("timestamp")'] * 90) + ")"}},
-    {"expressions": {f"e{number}": f"concat(string(random()), '{number}')" for number in range(10)}},
+    {"expressions": {f"e{number}": f"concat(string(random()), '{number}')" for number in range(20)}},
     {"expressions": {"e": f"replace_all(\"location\", '.', '{LONG}')"}},
     {"expressions": {"e": "+".join(['sin("current")'] * 130)}},
     {"expressions": {"e": 'order("location", ' + ", ".join(f"'{number}'" for number in range(250)) + ")"}},

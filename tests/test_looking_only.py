@@ -41,6 +41,14 @@ def server(filled: dict[str, str]) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def proxied(filled: dict[str, str]) -> Iterator[Server]:
+    """A server behind a proxy on several ports."""
+    origins = "https://meters.example.org:8443,https://tls.example.org:443,http://plain.example.org:80/"
+    with serving({**filled, "PERSPECTIVE_ALLOWED_ORIGINS": origins}) as running:
+        yield running
+
+
 def url(server: Server, token: str = "") -> str:
     return f"ws://127.0.0.1:{server.port}/websocket{'?token=' + token if token else ''}"
 
@@ -168,6 +176,32 @@ def test_origins_can_be_allowed_and_a_token_asked_for(filled: dict[str, str]) ->
             assert TOKEN not in text
             assert "sesame-shut" not in text
             assert "taosdata" not in text
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("meters.example.org", "https://meters.example.org:8443", 101),  # nginx: proxy_set_header Host $host
+        ("meters.example.org:8443", "https://meters.example.org:8443", 101),  # $http_host
+        ("meters.example.org:443", "https://meters.example.org:8443", 101),
+        ("Meters.Example.Org", "https://meters.example.org:8443", 101),
+        ("tls.example.org:443", "https://tls.example.org", 101),  # $host:$server_port
+        ("tls.example.org", "https://tls.example.org", 101),
+        ("plain.example.org:80", "http://plain.example.org", 101),
+        ("meters.example.org", "", 101),
+        ("meters.example.org", "https://meters.example.org", 403),  # another page of that name
+        ("meters.example.org", "https://meters.example.org:9999", 403),
+        ("meters.example.org", "https://evil.example", 403),
+        ("evil.example", "https://meters.example.org:8443", 403),
+        ("meters.example.org.evil.example", "", 403),
+        ("meters.example.org:x", "", 403),
+    ],
+)
+def test_an_allowed_name_is_allowed_whatever_the_port_in_host(
+    proxied: Server, host: str, origin: str, status: int
+) -> None:
+    headers = {"Host": host, **({"Origin": origin} if origin else {})}
+    assert asyncio.run(handshake(proxied, headers)) == status
 
 
 def test_every_answer_has_the_headers_that_keep_a_page_safe(server: Server) -> None:

@@ -1,9 +1,14 @@
 """Any table of TDengine can be shown: its types, names and precision; its columns may change under way."""
 
 import asyncio
+import base64
+import json
 import random
 import struct
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import perspective
@@ -12,6 +17,7 @@ from conftest import TDengine
 from support import Process, python, wait_for
 from test_cost import counted
 from test_end_to_end import Server, serving
+from test_faults import OUT_OF_UTF8, Proxy
 from test_mirror import COMPOSITE, METER, TWO_TIMES, Copy, Shape, Source
 from viewers import Viewer
 
@@ -163,6 +169,102 @@ def test_a_nul_in_a_text_hides_nothing(make: Any) -> None:
     source.insert("meters", [(source.clock() - 10, "a\0b", "a\0b")])
     found = columns_shown(source)
     assert found["note"] == found["wide"] == ["a\N{REPLACEMENT CHARACTER}b"]
+
+
+def write_bytes(source: Source, sql: bytes) -> None:
+    """Have TDengine execute a statement with text in it that is not UTF-8, as its REST interface takes it."""
+    request = urllib.request.Request(f"{source.server.rest_url}/rest/sql", sql)
+    login = base64.b64encode(f"{source.server.user}:{source.server.password}".encode()).decode()
+    request.add_header("Authorization", f"Basic {login}")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert json.load(response)["code"] == 0
+
+
+NOTED = Shape("ms", "ts TIMESTAMP, note VARCHAR(20), v INT, `QQQQ` INT", "place BINARY(20), wide NCHAR(9)")
+REPLACED = OUT_OF_UTF8.decode(errors="replace")
+
+
+def test_text_that_is_not_utf_8_is_shown_with_replacement_characters(make: Any) -> None:
+    """Values, tags, subtables' names: all else is as it is, and the log says it once.
+
+    A column whose name is not UTF-8 is left out. What makes text so is on the way, so that it is the same
+    everywhere.
+    """
+    source = make(NOTED)
+    start = source.clock() - 1000
+    write = (
+        f"INSERT INTO {{}} USING {source.database}.meters TAGS ('{{}}', '東京') VALUES ({{}}, '{{}}', 1, 2)"
+    )
+
+    def insert(subtable: str, place: str, after: int, note: str) -> None:
+        source.execute(write.format(f"{source.database}.{subtable}", place, start + after, note))
+
+    with Proxy(source.server) as proxy:
+        proxy.now("out of UTF-8")
+        settings = {**source.server.settings(source.database), "TAOS_PORT": str(proxy.port)}
+        insert("d0", "hére", 0, "good")
+        with serving(settings) as server:
+            shown = [("good", 1, "hére", "東京")]
+
+            def is_shown() -> bool:
+                return server.shown(columns=["note", "v", "place", "wide"]) == Counter(shown)
+
+            wait_for(is_shown, "the first row")
+            for after, (subtable, place, note, seen) in enumerate(
+                [
+                    ("d0", "hére", "from QQQQ on", (f"from {REPLACED} on", 1, "hére", "東京")),
+                    ("d1", "QQQQ", "gööd", ("gööd", 1, REPLACED, "東京")),
+                    ("dQQQQ", "there", "", ("", 1, "there", "東京")),
+                ],
+                start=1,
+            ):
+                insert(subtable, place, after, note)
+                shown.append(seen)
+                wait_for(is_shown, note or subtable)
+            source.execute(
+                f"INSERT INTO {source.database}.d2 USING {source.database}.meters TAGS (NULL, NULL) "
+                f"VALUES ({start + 9}, NULL, NULL, NULL)"
+            )
+            shown.append((None, None, None, None))
+            wait_for(is_shown, "NULLs as they are")
+            for line in (
+                "not all text in note is UTF-8",
+                "not all text in place is UTF-8",
+                "left out the column ����, whose name is not UTF-8",
+            ):
+                server.process.wait_for_line(line)
+                assert server.process.output.count(line) == 1
+            assert server.health()["errors"] == 0, server.process.output
+
+
+def test_a_text_that_becomes_a_number_costs_no_poll_where_texts_are_read_as_bytes(make: Any) -> None:
+    source = make(Shape("ms", "ts TIMESTAMP, note VARCHAR(20), v INT", None))
+    copy = Copy(source)
+    copy.reader.as_bytes = True
+    source.insert("meters", [(source.clock() - 1000, "here", 1)])
+    copy.poll()
+    source.alter("DROP COLUMN note")
+    source.alter("ADD COLUMN note INT")
+    source.execute(f"INSERT INTO {source.database}.meters VALUES (NOW, 2, 3)")
+    copy.poll_new()  # would be an error if it took the columns for what they were
+    assert copy.mirror.table.schema()["note"] == "integer"
+
+
+def test_bytes_that_are_not_utf_8_in_tdengine_itself_are_shown(make: Any) -> None:
+    source = make(Shape("ms", "ts TIMESTAMP, note VARCHAR(20), v INT", "place BINARY(20)"))
+    if source.server.is_emulator:
+        pytest.skip("the emulator keeps UTF-8 alone")
+    for subtable, place, note in ((b"d0", b"here", b"good"), (b"d1", b"\xb1\xb1", b"\xb1\xb1\xbe\xa9")):
+        table = source.database.encode()
+        write_bytes(
+            source,
+            b"INSERT INTO %b.%b USING %b.meters TAGS ('%b') VALUES (NOW, '%b', 1)"
+            % (table, subtable, table, place, note),
+        )
+    with serving(source.server.settings(source.database)) as server:
+        server.wait_until_live(rows=2)
+        seen = [("good", 1, "here"), (REPLACED, 1, REPLACED[:2])]
+        assert server.shown(columns=["note", "v", "place"]) == Counter(seen)
 
 
 @pytest.mark.parametrize("precision", ["us", "ns"])
@@ -326,6 +428,40 @@ def test_health_says_that_a_table_can_not_be_shown(tdengine: TDengine, database:
         health = server.health()
         assert (health["status"], health["last_error"]) == ("waiting", line)
         assert server.process.output.count(line) == 1
+
+
+@pytest.mark.parametrize(
+    ("database_asked", "table_asked", "said"),
+    [
+        (str.upper, "meters", "has no database {DB}, but {db}: set TAOS_DATABASE={db}"),
+        (str.upper, "METERS", "has no database {DB}, but {db}: set TAOS_DATABASE={db}"),
+        (str, "Meters", "has no table {db}.Meters, but {db}.meters: set TAOS_TABLENAME=meters"),
+        (str, "D_0", "has no table {db}.D_0, but {db}.d_0: set TAOS_TABLENAME=d_0"),
+        (str, "metersX", "has no table {db}.metersX yet"),
+        (str, "mete_s", "has no table {db}.mete_s yet"),
+        (lambda name: f"{name}x", "meters", "has no database {db}x yet"),
+    ],
+)
+def test_a_name_that_is_there_in_other_letters_is_told(
+    make: Any, database_asked: Any, table_asked: str, said: str
+) -> None:
+    source = make(METER)
+    source.execute(f"CREATE TABLE {source.database}.d_0 USING {source.database}.meters TAGS (1, 'here')")
+    asked = database_asked(source.database)
+    settings = {**source.server.settings(asked), "TAOS_TABLENAME": table_asked}
+    with serving(settings) as server:
+        line = said.format(db=source.database, DB=source.database.upper())
+        wait_for(lambda: (server.health()["last_error"] or "").endswith(line), line)
+        assert server.process.wait_for_line(line)
+
+
+def test_names_that_differ_in_case_alone_may_both_be_there(make: Any) -> None:
+    source = make(METER)
+    source.execute(f"CREATE TABLE {source.database}.`Meters` (ts TIMESTAMP, v INT)")
+    source.execute(f"INSERT INTO {source.database}.`Meters` VALUES (NOW, 1)")
+    for table, rows in (("Meters", 1), ("meters", 0)):
+        target = replace(source.tdengine, table=table)
+        assert Reader(target, "12h", 10).poll(source.connection).rows == rows
 
 
 def test_before_the_columns_are_known_there_is_no_table(tdengine: TDengine, database: str) -> None:

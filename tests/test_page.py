@@ -19,7 +19,10 @@ from conftest import TDengine
 from support import ROOT, Process, answers, emulator, free_port, python, wait_for
 
 CHROMIUM = Path("/usr/bin/chromium")
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
+CHROMIUM_FLAGS = [
+    *("--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"),
+    "--host-resolver-rules=MAP *.example.org 127.0.0.1",
+]
 CHARTS = ["Y Area", "Y Line", "Treemap"]
 PATIENCE = (
     60  # seconds for a page to change; charts without a graphics card take all of a busy machine's time
@@ -271,10 +274,10 @@ def file_server(folder: Path = ROOT) -> Iterator[str]:
 
 
 @contextmanager
-def reverse_proxy(server_port: int) -> Iterator[str]:
+def reverse_proxy(server_port: int, *options: str, port: int | None = None) -> Iterator[str]:
     """Passes requests below /meters/ on to the server; yields the page's address there."""
-    port = free_port()
-    with Process(python("tests/reverse_proxy.py", str(port), str(server_port))):
+    port = port or free_port()
+    with Process(python("tests/reverse_proxy.py", str(port), str(server_port), *options)):
         wait_for(lambda: answers(port), "the proxy")
         yield f"http://localhost:{port}/meters/"
 
@@ -321,6 +324,65 @@ def test_the_page_below_a_path_of_a_proxy_shows_four_live_viewers(live: int, pag
     outside = [url for url in asked if not url.startswith(("blob:", "data:"))]
     outside = [url for url in outside if not url.partition(":")[2].startswith(address.partition(":")[2])]
     assert outside == [], "all that the page asks for is below its own path"
+
+
+def test_a_proxy_that_passes_no_websockets_on_is_told(live: int, page: Page) -> None:
+    port = free_port()
+    with reverse_proxy(live, "--no-upgrade", port=port) as address:
+        page.tab.goto(address)
+        page.wait_for_state("blocked")
+        said = "answers, but no WebSocket comes through to it: a proxy has to pass on the headers Upgrade"
+        assert f"{address} {said}" in page.text("#notice p")
+    with reverse_proxy(live, port=port):
+        page.wait_for_state("live")
+
+
+def test_a_page_whose_origin_is_not_allowed_says_so_and_what_allows_it(
+    meters: dict[str, str], page: Page
+) -> None:
+    """Behind a proxy that hides from the server by which name it is called; then behind one that does not."""
+    port, proxy_port = free_port(), free_port()
+    origin = f"http://meters.example.org:{proxy_port}"
+    with server(meters, port), reverse_proxy(port, "--host", "127.0.0.1", port=proxy_port):
+        page.tab.goto(f"{origin}/meters/")
+        page.wait_for_state("refused")
+        assert page.text("#notice p") == (
+            f"the data are not for pages of {origin}: start the server with "
+            f"PERSPECTIVE_ALLOWED_ORIGINS={origin}"
+        )
+    allowed = {**meters, "PERSPECTIVE_ALLOWED_ORIGINS": origin}
+    with server(allowed, port), reverse_proxy(port, "--host", "$host", port=proxy_port):
+        page.wait_for_state("live")
+
+
+def test_a_page_from_elsewhere_that_is_not_allowed_says_so_and_what_allows_it(
+    meters: dict[str, str], page: Page
+) -> None:
+    port = free_port()
+    with file_server() as address:
+        origin = address.rpartition("/")[0].replace("localhost", "pages.example.org")
+        page.tab.goto(f"{origin}/prsp-viewer.html?server=data.example.org:{port}")
+        page.wait_for_state("connecting")
+        with server(meters, port):
+            page.wait_for_state("refused")
+            said = page.text("#notice p")
+            assert said.startswith(f"http://data.example.org:{port}/ does not answer pages of {origin}: ")
+            both = re.search(r"PERSPECTIVE_ALLOWED_ORIGINS=([^ ,]+,[^ ,]+)", said)[1]
+        assert both == f"{origin},http://data.example.org:{port}"
+        with server({**meters, "PERSPECTIVE_ALLOWED_ORIGINS": both}, port):
+            page.wait_for_state("live")
+
+
+def test_a_page_that_waits_fills_no_console(tdengine: TDengine, database: str, page: Page) -> None:
+    asked = []
+    page.tab.on("response", lambda response: asked.append(response.url) if "health" in response.url else None)
+    port = free_port()
+    with server(tdengine.settings(database), port):
+        page.tab.goto(f"http://localhost:{port}/")
+        page.wait_for_state("waiting")
+        before = len(asked)
+        wait_for(lambda: page.state() and len(asked) > before + 2, "questions that go on")
+        assert page.errors == []
 
 
 def test_the_page_says_so_when_its_modules_are_missing(clone: Path, page: Page) -> None:
@@ -473,7 +535,7 @@ def machines(tdengine: TDengine, database: str) -> Iterator[Machines]:
     connection.execute(f"CREATE DATABASE `{database}`")
     connection.execute(f"USE `{database}`")
     connection.execute(
-        "CREATE STABLE machines (`at` TIMESTAMP, ok BOOL, note VARCHAR(20), temperature DOUBLE, "
+        "CREATE STABLE `machines` (`at` TIMESTAMP, ok BOOL, note VARCHAR(20), temperature DOUBLE, "
         "pressure FLOAT, rpm INT) TAGS (hall NCHAR(10), machine INT)"
     )
     start = int(time.time() * 1000) - 90_000
@@ -484,7 +546,7 @@ def machines(tdengine: TDengine, database: str) -> Iterator[Machines]:
         )
         hall = "ABC"[machine % 3]
         connection.execute(
-            f"INSERT INTO m{machine} USING machines TAGS ('hall {hall}', {machine}) VALUES {rows}"
+            f"INSERT INTO m{machine} USING `machines` TAGS ('hall {hall}', {machine}) VALUES {rows}"
         )
     settings = {
         **tdengine.settings(database),
@@ -589,7 +651,7 @@ def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machine
         )
         page.arrange(2, {"columns": ["pressure"], "title": "Pressed"})
         page.tab.clock.pause_at(time.time() + 1)
-        machines.connection.execute("ALTER STABLE machines DROP COLUMN pressure")
+        machines.connection.execute("ALTER STABLE `machines` DROP COLUMN pressure")
         wait_for(lambda: page.state() and len(sockets) == 2, "a WebSocket that no timer delays")
         page.tab.clock.resume()
 
@@ -648,6 +710,7 @@ def test_a_token_is_asked_for_and_a_wrong_one_refused(meters: dict[str, str], pa
     with server({**meters, "PERSPECTIVE_TOKEN": "look-but-only-look"}, port):
         page.tab.goto(f"http://localhost:{port}/")
         page.wait_for_state("locked")
+        assert page.errors == []
         assert page.text("#notice p") == f"http://localhost:{port}/ asks for a token"
 
         refused = f"http://localhost:{port}/ does not take this token"
@@ -686,6 +749,7 @@ def test_the_page_is_stale_while_tdengine_is_away(page: Page) -> None:
         assert "stale since" in page.text("#state")
         assert not page.tab.locator("#state").evaluate(CUT_OFF), "the reason has to be in sight"
         before = max(wait_for(page.timestamps, "the last data, still on display"))
+        assert page.errors == []
 
         with emulator(tdengine.port):
             page.wait_for_state("live")

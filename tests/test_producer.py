@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from conftest import TDengine
 from support import Process, free_port, python, wait_for
+from test_faults import Proxy
 
 from producer import LOCATIONS, gen_data, next_beat
 
@@ -196,6 +197,27 @@ def test_a_table_of_that_name_with_other_columns_is_left_alone(tdengine: TDengin
     assert [row[0] for row in connection.query(f"DESCRIBE {database}.meters")] == ["ts", "price", "name"]
 
 
+@pytest.mark.parametrize("arguments", [[], ["--append"], ["--reset"]])
+def test_no_second_database_or_table_is_made_whose_name_differs_in_case_alone(
+    tdengine: TDengine, database: str, arguments: list[str]
+) -> None:
+    with run_producer(tdengine, database, "--count", "1") as producer:
+        assert producer.wait() == 0
+    other = database.upper()
+    with run_producer(tdengine, other, *arguments) as producer:
+        assert refusal(producer).endswith(
+            f"has no database {other}, but {database}: set TAOS_DATABASE={database}"
+        )
+    with run_producer(tdengine, database, *arguments, TAOS_TABLENAME="Meters") as producer:
+        assert refusal(producer).endswith(
+            f"has no table {database}.Meters, but {database}.meters: set TAOS_TABLENAME=meters"
+        )
+    named = rows_of(tdengine, "SELECT name FROM information_schema.ins_databases")
+    assert other not in [name for (name,) in named]
+    stables = f"SELECT stable_name FROM information_schema.ins_stables WHERE db_name = '{database}'"
+    assert rows_of(tdengine, stables) == [("meters",)]
+
+
 @pytest.fixture
 def theirs(tdengine: TDengine, database: str) -> TDengine:
     """A supertable with the producer's columns, and a subtable with a row of somebody else's."""
@@ -221,6 +243,28 @@ def test_a_supertable_with_subtables_of_others_is_left_alone(
         f"{database}.meters holds subtables that are not the producer's (d7): choose another TAOS_DAT" in said
     )
     assert rows_of(theirs, f"SELECT COUNT(*) FROM {database}.meters") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (
+            "INSERT INTO {0}.dQQQQ USING {0}.meters TAGS (8, 'here') VALUES (NOW, 1, 2, 3)",
+            "not the producer's",
+        ),
+        ("ALTER TABLE {0}.meters ADD COLUMN `QQQQ` INT", "holds subtables"),
+        ("CREATE TABLE {0}.QQQQ (ts TIMESTAMP, v INT) TAGS (g INT)", "holds subtables"),
+    ],
+)
+def test_names_that_are_not_utf_8_do_not_keep_the_producer_from_seeing_whose_data_these_are(
+    theirs: TDengine, database: str, added: str, said: str
+) -> None:
+    """What makes them so is on the way from TDengine."""
+    theirs.connect().execute(added.format(database))
+    with Proxy(theirs) as proxy:
+        proxy.now("out of UTF-8")
+        with run_producer(theirs, database, TAOS_PORT=str(proxy.port)) as producer:
+            assert said in refusal(producer)
 
 
 def test_append_writes_beside_the_subtables_of_others(theirs: TDengine, database: str) -> None:

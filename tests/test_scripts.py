@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SHELL = shutil.which("dash") or "/bin/sh"
 EMULATOR, PRODUCER, SERVER = "tdengine_emulator", "producer.py", "perspective_server.py"
+PACKAGE = "tdengine_perspective"
 SETTINGS = ("TAOS_", "PERSPECTIVE_", "DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "PYTHON")
 
 STUB = """
@@ -62,6 +63,9 @@ def stubs(tmp_path: Path) -> Path:
     (folder / EMULATOR).mkdir(parents=True)
     for name in ("install.sh", "run.sh", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
+    (folder / PACKAGE).mkdir()
+    for name in ("__init__.py", "settings.py"):
+        shutil.copy(ROOT / PACKAGE / name, folder / PACKAGE)
     for name in (PRODUCER, SERVER, f"{EMULATOR}/__main__.py"):
         (folder / name).write_text(STUB)
     make_venv_of_links(folder)
@@ -289,6 +293,25 @@ def test_where_the_dashboards_port_is_taken_nothing_is_started(stubs: Path, list
         "set PERSPECTIVE_PORT to a free port"
     ]
     assert not list(stubs.glob("tmp.*"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "remedy"),
+    [
+        ("TAOS_HOST", "localhost:6041", "such as TAOS_HOST=localhost TAOS_PORT=6041"),
+        ("TAOS_TABLENAME", "power.meters", "write TAOS_DATABASE=power TAOS_TABLENAME=meters"),
+        ("PERSPECTIVE_TABLE_NAME", "psp_demo", "without psp_"),
+        ("TAOS_PORT", "http", "must be a whole number"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_line_and_nothing_is_started(
+    stubs: Path, setting: str, text: str, remedy: str
+) -> None:
+    with start(stubs, **{setting: text}) as run:
+        assert run.wait() == 1
+        (line,) = run.lines
+        assert line.startswith(f"run.sh: {setting}")
+        assert remedy in line
 
 
 LATE = """

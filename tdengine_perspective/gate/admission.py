@@ -10,8 +10,10 @@ import tornado.httputil
 import tornado.web
 
 from tdengine_perspective.gate.refusals import RefusalLog
-from tdengine_perspective.settings import SettingError, Settings
+from tdengine_perspective.settings import SettingError, Settings, is_address
 
+REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
+NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
 
@@ -30,8 +32,8 @@ class Admission:
             for origin in settings.perspective_allowed_origins.split(",")
             if origin.strip()
         }
-        own = f"{self.host}:{self.port}"
-        self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins} | {own}
+        self.allowed_hosts = {urlsplit(origin).netloc for origin in self.allowed_origins}
+        self.allowed_names = {name_in(host) for host in self.allowed_hosts}
         if not re.fullmatch(r"[A-Za-z0-9._~-]*", self.token):
             raise SettingError("PERSPECTIVE_TOKEN: only letters, digits and . _ ~ - can be in it")
         if self.token and len(self.token) < 8:
@@ -56,11 +58,15 @@ class Admission:
         tokens += [token.decode("latin-1") for token in request.query_arguments.get("token", [])]
         request.uri = request.path  # Tornado logs it
         if not self.allows_host(request.host.lower()):
-            self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r}")
+            self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r} {REMEDY}")
         if request.path not in SECRET_PATHS:
             return
         if "Origin" in request.headers and not self.allows_origin(request):
-            self.refuse(request, HTTPStatus.FORBIDDEN, f"from the origin {request.headers['Origin'][:100]!r}")
+            self.refuse(
+                request,
+                HTTPStatus.FORBIDDEN,
+                f"from the origin {request.headers['Origin'][:100]!r} {REMEDY}",
+            )
         # A browser asks with OPTIONS, and without the token, whether it may send the token.
         if self.token and request.method != "OPTIONS":
             matches = [hmac.compare_digest(token.encode(), self.token.encode()) for token in tokens]
@@ -70,27 +76,43 @@ class Admission:
                 )
 
     def allows_host(self, host: str) -> bool:
-        """Whether a Host header names this server; a page whose name was rebound to us gives its own."""
-        found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\]+)(?::\d+)?", host)
-        if not found:
-            return False
-        name = found[1]
+        """Whether a Host header names this server; a page whose name was rebound to us gives its own.
+
+        On whatever port: a proxy may leave that out, or give its own.
+        """
+        name = name_in(host)
         # No name leads to an address, so that no other page's name can be behind it.
-        return name in LOCAL_NAMES or host in self.allowed_hosts or (not self.is_local and is_address(name))
+        is_own = name in (*LOCAL_NAMES, self.host.lower()) or (
+            not self.is_local and is_address(name.strip("[]"))
+        )
+        return is_own or name in self.allowed_names
 
     def allows_origin(self, request: tornado.httputil.HTTPServerRequest) -> bool:
         """Whether the page that the request comes from may read the answer."""
-        origin = request.headers.get("Origin", "").lower()
+        return self.allows_page(request.headers.get("Origin", ""), request.host)
+
+    def allows_page(self, origin: str, asked: str) -> bool:
+        """Whether a page of the origin may read what it asks of the host `asked`."""
+        origin = origin.lower()
         if origin in self.allowed_origins:
             return True
         scheme, _, host = origin.partition("://")
-        name = re.sub(r":\d+$", "", host)
-        is_own = host == request.host.lower() or (self.is_local and name in LOCAL_NAMES)
-        return scheme in ("http", "https") and is_own
+        name = name_in(host)
+        is_own = host == asked.lower() or (self.is_local and name in LOCAL_NAMES)
+        # Where Host has no port, it does not tell the page apart from others of that name.
+        is_other = name in self.allowed_names and host not in self.allowed_hosts
+        return scheme in ("http", "https") and is_own and not is_other
 
     def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
         self.refusals.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
-        raise tornado.web.HTTPError(status)
+        reason = NOT_ALLOWED if status == HTTPStatus.FORBIDDEN else None
+        raise tornado.web.HTTPError(status, reason=reason)
+
+
+def name_in(host: str) -> str:
+    """The name or address in a Host header, without its port; "" where there is none."""
+    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\\]+)(?::\d+)?", host)
+    return found[1] if found else ""
 
 
 def read_origin(text: str) -> str:
@@ -100,16 +122,9 @@ def read_origin(text: str) -> str:
             f"PERSPECTIVE_ALLOWED_ORIGINS: {text.strip()!r} is no origin; write scheme, host, port, such as "
             "https://meters.example.org or http://10.0.0.5:8080, and commas between several"
         )
-    return origin
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
+    # As a browser names it: without the port that its scheme has anyway.
+    return re.sub(r"^(http://.+):80$|^(https://.+):443$", r"\1\2", origin)
 
 
 def is_loopback(host: str) -> bool:
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)

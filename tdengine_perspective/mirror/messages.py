@@ -38,6 +38,7 @@ class Poll:
     schema: Schema | None = None  # of this update and those after it; None: the same as before
     times: Times | None = None
     older: Older | None = None  # None: there are rows in the window, or TDengine did not say
+    damaged: frozenset[str] = frozenset()  # columns in which there was text that is not UTF-8
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from tdengine_perspective.children import silence_driver, watchdog
 from tdengine_perspective.mirror.messages import AHEAD, Connected, Failed, Older, Poll, Times
 from tdengine_perspective.mirror.schema import Schema, read_schema
 from tdengine_perspective.mirror.window import Rows, Window
+from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import (
+    Absent,
     OtherColumns,
-    Refused,
     TDengine,
     TDengineError,
+    Unreadable,
     connect,
     errors_explained,
     quote_text,
@@ -45,7 +47,7 @@ def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int
         f"WHERE name = {quote_text(tdengine.database)}"
     ):
         return now, UNITS[precision]
-    raise Refused(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+    raise Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
 
 
 def is_supertable(connection: "taosws.Connection", tdengine: TDengine) -> bool:
@@ -103,6 +105,8 @@ class Reader:
         self.span = span
         self.limit = limit
         self.window: Window | None = None
+        self.as_bytes = False  # whether texts are read as bytes
+        self.damaged: set[str] = set()  # columns in which there was text that is not UTF-8
         self.older: Older | None = None
         self.next_older_read = -math.inf
         self.ahead_in_table = 0
@@ -121,10 +125,14 @@ class Reader:
         if now < self.next_window_read and self.watermarks:
             try:
                 update = self.window.merge(self.read_new(connection))
-            except OtherColumns:
+            except (OtherColumns, Unreadable):
                 self.forget_time()
         if not self.watermarks or now >= self.next_window_read:
-            schema, update, whole = self.read_all(connection)
+            try:
+                schema, update, whole = self.read_all(connection)
+            except Absent:
+                check_spelling(connection, self.tdengine)
+                raise
             took = time.monotonic() - now
             self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         window = self.window
@@ -132,7 +140,16 @@ class Reader:
         if window.newest is not None:
             self.watermarks.append((int(clock * window.schema.units), window.newest))
         (newest,) = window.schema.milliseconds([window.newest])
-        return Poll(update, whole, len(window.rows), newest, schema, self.times(clock), self.older)
+        return Poll(
+            update,
+            whole,
+            len(window.rows),
+            newest,
+            schema,
+            self.times(clock),
+            self.older,
+            frozenset(self.damaged),
+        )
 
     def times(self, clock: float) -> Times:
         """When the window's rows are, by TDengine's clock (ms since 1970)."""
@@ -152,7 +169,13 @@ class Reader:
         since = f"{schema.key} > {newest}"
         if newest > clock:  # rows from the future: what comes in order now is older, and they aren't new
             since = f"{schema.key} > {clock} AND ({schema.key} <= NOW() OR {since})"
-        return read_tdengine(connection, self.tdengine, schema, since, self.limit)
+        return self.read(connection, schema, since)
+
+    def read(self, connection: "taosws.Connection", schema: Schema, since: str) -> Rows:
+        """The same as `read_tdengine`, noting where text is not UTF-8."""
+        rows = read_tdengine(connection, self.tdengine, schema, since, self.limit)
+        self.damaged |= schema.damaged(rows.values())
+        return rows
 
     def read_all(self, connection: "taosws.Connection") -> tuple[Schema | None, str | None, bool]:
         """The schema, if it is new, and the window: the table's update, and whether that is all of it."""
@@ -161,9 +184,14 @@ class Reader:
         schema = read_schema(connection, self.tdengine, units)
         if schema.may_show_subtable and is_supertable(connection, self.tdengine):
             schema = replace(schema, shows_subtable=True)
-        rows = read_tdengine(
-            connection, self.tdengine, schema, f"{schema.key} >= NOW() - {self.span}", self.limit
-        )
+        schema = replace(schema, as_bytes=self.as_bytes)
+        try:
+            rows = self.read(connection, schema, f"{schema.key} >= NOW() - {self.span}")
+        except Unreadable:
+            if self.as_bytes:
+                raise
+            self.as_bytes = True
+            return self.read_all(connection)
         is_new = self.window is None or schema != self.window.schema
         window = Window(schema, self.limit) if is_new else self.window
         update, whole = window.replace(rows)

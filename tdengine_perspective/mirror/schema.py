@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tdengine_perspective.tdengine import Refused, TDengine, quote_name
+from tdengine_perspective.tdengine import Refused, TDengine, bytes_of, describe, quote_name, readable
 
 if TYPE_CHECKING:
     import taosws
@@ -43,9 +43,18 @@ def as_string(values: Sequence[str | None]) -> Sequence[str | None]:
     return values
 
 
+def is_utf8(text: bytes | None) -> bool:
+    try:
+        return text is None or text.isascii() or bool(text.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def as_hexadecimal(values: Sequence[bytes | None]) -> list[str | None]:
     return [value if value is None else value.hex() for value in values]
 
+
+BYTE_TEXTS = ("VARCHAR", "BINARY")  # of which TDengine takes any bytes; the other texts are UTF-8
 
 # By TDengine's name of a type: Perspective's type, and what makes the column's values JSON. TIMESTAMP is not
 # among them, since its unit is the database's.
@@ -57,7 +66,7 @@ TYPES: dict[str, tuple[str, Callable[[Sequence[Any]], Sequence[Any]]]] = {
     "BOOL": ("boolean", unchanged),
     **dict.fromkeys(("TINYINT", "SMALLINT", "INT", "TINYINT UNSIGNED", "SMALLINT UNSIGNED"), INTEGER),
     **dict.fromkeys(("INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "FLOAT", "DOUBLE", "DECIMAL"), FLOAT),
-    **dict.fromkeys(("VARCHAR", "BINARY", "NCHAR", "JSON"), STRING),
+    **dict.fromkeys((*BYTE_TEXTS, "NCHAR", "JSON"), STRING),
     **dict.fromkeys(("VARBINARY", "GEOMETRY", "BLOB"), HEXADECIMAL),
 }
 
@@ -77,7 +86,7 @@ class Column:
     @property
     def result_kind(self) -> str:
         """The type that it has in a query's result."""
-        return {"TIMESTAMP": "BIGINT", "VARCHAR": "BINARY"}.get(self.kind, self.kind)
+        return {"TIMESTAMP": "BIGINT"}.get(self.kind, self.kind)
 
 
 @dataclass(frozen=True)
@@ -90,17 +99,27 @@ class Schema:
     units: int  # of a timestamp, a ms
     tags: int | None = None  # so many of the columns, the last ones; None: it is a table without tags
     shows_subtable: bool = False  # whether a row's subtable is shown, too, in a column before the tags
+    as_bytes: bool = False  # whether texts are read as bytes, since not all of them are UTF-8
 
     @cached_property
     def select(self) -> str:
         """The SELECT's list: the key's parts first, see Row."""
-        key, *others = (column.sql for column in self.columns)
-        return ", ".join([key, "tbname", *others])
+        key, *others = (bytes_of(c.sql) if self.is_bytes(c) else c.sql for c in self.columns)
+        return ", ".join([key, bytes_of("tbname") if self.as_bytes else "tbname", *others])
 
     @cached_property
     def result_kinds(self) -> list[str]:
-        key, *others = (column.result_kind for column in self.columns)
-        return [key, "BINARY", *others]
+        text = "VARBINARY" if self.as_bytes else "BINARY"
+        key, *others = (text if c.kind in BYTE_TEXTS else c.result_kind for c in self.columns)
+        return [key, text, *others]
+
+    def is_bytes(self, column: Column) -> bool:
+        return self.as_bytes and column.kind in BYTE_TEXTS
+
+    def damaged(self, rows: Iterable[Row]) -> set[str]:
+        """The columns in which one of these rows has text that is not UTF-8, where it is read as bytes."""
+        places = [(at, c.name) for at, c in enumerate(self.columns[1:], 2) if self.is_bytes(c)]
+        return {name for at, name in places if not all(map(is_utf8, (row[at] for row in rows)))}
 
     @cached_property
     def key(self) -> str:
@@ -147,10 +166,12 @@ class Schema:
         timestamps, subtables, *others = zip(*rows, strict=True)
         content: dict[str, Sequence[Any]] = {"__INDEX__": slots}
         if self.shows_subtable:
-            content[SUBTABLE] = as_string(subtables)
+            content[SUBTABLE] = as_string(list(map(readable, subtables)) if self.as_bytes else subtables)
         for column, values in zip(self.columns, (timestamps, *others), strict=True):
             if column.kind == "TIMESTAMP":
                 content[column.label] = self.milliseconds(values)
+            elif self.is_bytes(column):
+                content[column.label] = as_string(list(map(readable, values)))
             else:
                 content[column.label] = TYPES[column.kind][1](values)
         return json.dumps(content)
@@ -159,8 +180,7 @@ class Schema:
 def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int) -> Schema:
     """Ask TDengine for the table's columns; raises Refused where it can't be shown, or taosws.Error."""
     found = [
-        (name, kind.partition("(")[0], note)
-        for name, kind, _, note, *_ in connection.query(f"DESCRIBE {tdengine.table_sql}")
+        (name, kind.partition("(")[0], note) for name, kind, _, note, *_ in describe(connection, tdengine)
     ]
     if found[0][1] != "TIMESTAMP":
         raise Refused(
@@ -174,6 +194,8 @@ def read_schema(connection: "taosws.Connection", tdengine: TDengine, units: int)
     for name, kind, note in found:
         if any(part in name for part in ENGINES_OWN):
             left_out.append(f"{name}, a name that Perspective keeps for itself")
+        elif "\N{REPLACEMENT CHARACTER}" in name:  # no statement can have it in it
+            left_out.append(f"{name}, whose name is not UTF-8")
         elif kind != "TIMESTAMP" and kind not in TYPES:
             left_out.append(f"{name}, of the type {kind}, which is not known here")
         else:
