@@ -616,7 +616,7 @@ def test_a_renewal_that_fails_has_everything_read_again() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(table, name)
 
-        def replace(self, content: bytes) -> None:
+        def replace(self, content: str, format: str) -> None:
             table.replace(b"no Arrow")
 
     mirror.table = Failing()
