@@ -101,6 +101,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         settings,
         send_viewers_away=viewers.send_away,
         check_columns=lambda columns: warn_of_missing_columns(layout, columns, table),
+        note_nulls=viewers.note_nulls,
     )
     listener = listen(make_app(viewers, mirror, admission, layout), settings)
     reader = ReaderProcess(settings)

@@ -60,7 +60,8 @@ def facts() -> dict[str, str]:
 def viewers() -> list[str]:
     """What the page's four viewers show, by the names of Perspective's plugins."""
     page = (ROOT / "prsp-viewer.html").read_text()
-    return re.findall(r'plugin: "([^"]+)"', page)[:4]  # the meters' dashboard comes first
+    # Each stands on a line of its own, and the meters' dashboard comes first.
+    return re.findall(r'^ +plugin: "([^"]+)",$', page, re.MULTILINE)[:4]
 
 
 class Drawing:

@@ -69,9 +69,10 @@ def dashboard(producer: list[str], rows: int, **settings: str) -> Iterator[str]:
         yield address
 
 
-async def open_page(browser: Browser, address: str, size: dict[str, int], scheme: str) -> Page:
-    """The live page in a window of its own."""
-    page = await browser.new_page(viewport=size, color_scheme=scheme)
+async def open_page(browser: Browser, address: str, size: dict[str, int], theme: str) -> Page:
+    """The live page in a window of its own, in the theme, "dark" or "light"."""
+    page = await browser.new_page(viewport=size)
+    await page.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     await page.goto(address)
     await page.wait_for_selector('#status[data-status="live"]')
     await page.mouse.move(size["width"] / 2, 10)
@@ -79,8 +80,8 @@ async def open_page(browser: Browser, address: str, size: dict[str, int], scheme
     return page
 
 
-async def take_page(browser: Browser, address: str, path: Path, size: dict[str, int], scheme: str) -> None:
-    page = await open_page(browser, address, size, scheme)
+async def take_page(browser: Browser, address: str, path: Path, size: dict[str, int], theme: str) -> None:
+    page = await open_page(browser, address, size, theme)
     await page.screenshot(path=path)
     await page.close()
 

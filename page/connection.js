@@ -15,6 +15,7 @@ export class Connection {
   #lost; // rejected with the CloseEvent
   #over; // rejected once it is lost or dead
   #heardAt = 0;
+  #isDead = false;
 
   /** `hear` is called whenever the server says something. */
   constructor(Client, url, hear) {
@@ -45,6 +46,11 @@ export class Connection {
     await Promise.race([this.#opened, this.#lost, timeout(CONNECT_TIMEOUT)]);
     await Promise.race([this.client.get_hosted_table_names(), this.#lost, timeout(CONNECT_TIMEOUT)]);
     this.#over = Promise.race([this.#lost, this.#silence()]);
+    this.#over.catch(() => (this.#isDead = true));
+  }
+
+  get isOver() {
+    return this.#isDead || this.#socket.readyState !== WebSocket.OPEN;
   }
 
   /** What the promise brings, unless the connection is over before; then rejects like open(). */

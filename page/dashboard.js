@@ -1,7 +1,7 @@
 // Owns the live table's dashboard: which one it is, showing it, and keeping it true to the rows.
 
 import { element } from "./dom.js";
-import { askLayout, fitLayout, namingViewer } from "./layout.js";
+import { askLayout, fitLayout } from "./layout.js";
 import { examine, examineRows, findTable } from "./table.js";
 import { describeTime, filterAnew, retitle } from "./timeline.js";
 import { kindOf } from "./types.js";
@@ -37,14 +37,15 @@ export class Dashboard {
     const answers = Promise.all([examine(table, this.#state.health), askLayout(this.#server)]);
     const [facts, stored] = await connection.during(answers);
     const layout = await connection.during(fitLayout(stored, table, facts.schema));
-    await connection.during(this.#fillPanels(connection.client, table, facts, layout));
+    await connection.during(this.#fillPanels(connection, table, facts, layout));
     return () => this.#follow(table, facts, layout);
   }
 
-  async #fillPanels(client, table, facts, layout) {
+  async #fillPanels(connection, table, facts, layout) {
     this.#state.note({ hasPanels: true });
-    const shown = this.#panels.show(client, table, facts, this.#configure(facts, layout));
-    await Promise.all(layout ? shown.map((panel, index) => namingViewer(index, panel)) : shown);
+    const configs = this.#configure(facts, layout);
+    const wanted = configs.map((config, index) => ({ config, faults: layout?.[index].faults ?? [] }));
+    await this.#panels.show(connection, table, facts, wanted);
     element("#download").hidden = false;
   }
 
@@ -61,7 +62,7 @@ export class Dashboard {
   /** The viewers' configurations: those of the server's layout or, where there is none, of a dashboard of the page. */
   #configure(facts, layout) {
     const time = describeTime(facts);
-    if (layout) return layout.map((config) => retitle(filterAnew(config, [], time.filter), time));
+    if (layout) return layout.map(({ config }) => config && retitle(filterAnew(config, [], time.filter), time));
     const { meterDashboard, tableDashboard } = this.#makers;
     return isMeterTable(facts) ? meterDashboard(time) : tableDashboard(time, facts);
   }

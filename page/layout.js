@@ -9,20 +9,19 @@ export async function askLayout(server) {
   return response.ok ? response.json() : null;
 }
 
-/** The layout as far as it fits the table, or null. */
+/** The layout as far as it fits the table, {config, faults} for each viewer; null where nothing of it fits. */
 export async function fitLayout(layout, table, schema) {
   if (!layout) return null;
-  const fitting = layout.map((config, index) => namingViewer(index, fit(config, table, schema)));
-  const shown = (await Promise.all(fitting)).filter((config) => config !== null);
-  return shown.length > 0 ? shown : null;
+  const fitting = await Promise.all(layout.map((config) => fitViewer(config, table, schema)));
+  return fitting.some(({ config }) => config) ? fitting : null;
 }
 
-/** What the promise brings; an error tells which viewer of the layout it is about. */
-export async function namingViewer(index, promise) {
+/** What the server finds too much of one viewer leaves the others alone. */
+async function fitViewer(config, table, schema) {
   try {
-    return await promise;
+    return await fit(config, table, schema);
   } catch (error) {
-    throw new Error(`viewer ${index + 1} of PERSPECTIVE_LAYOUT: ${error.message}`);
+    return { config: null, faults: [error.message] };
   }
 }
 

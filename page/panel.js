@@ -13,14 +13,46 @@ export class Panel {
   #arranged = null; // what its user made of it instead, if so: the viewer's workspace
   #schema = null; // the table's when the viewer was made
   #isChanging = false;
+  #fault = Object.assign(document.createElement("p"), { className: "fault", role: "status", hidden: true });
+  #retry = null; // draws the panel once more, where that failed
 
   constructor(place) {
     makeSettingsReachable(this.#section);
+    this.#section.append(this.#fault);
     place.append(this.#section);
   }
 
+  get isDrawn() {
+    return this.#viewer !== null;
+  }
+
+  /** Draws the panel, and says in it what of {config, faults} can't be drawn. */
+  async show(connection, table, facts, { config, faults }) {
+    this.#retry = null;
+    this.#say(faults);
+    if (!config) return this.#removeViewer();
+    try {
+      await this.#draw(connection.client, table, facts, config);
+    } catch (error) {
+      if (connection.isOver) throw error;
+      this.#say([...faults, error.message]);
+      this.#retry = () => this.show(connection, table, facts, { config, faults });
+    }
+  }
+
+  #say(faults) {
+    this.#fault.textContent = describeFaults(faults);
+    this.#fault.hidden = faults.length === 0;
+  }
+
+  #removeViewer() {
+    this.#viewer?.remove();
+    this.#viewer?.delete();
+    this.#viewer = null;
+  }
+
   /** Puts a new viewer into the panel, arranged as its user left the one before, as far as that fits. */
-  async show(client, table, facts, config) {
+  async #draw(client, table, facts, config) {
     if (this.#arranged) {
       try {
         const arranged = this.#withFilterOf(config, this.#arranged);
@@ -35,6 +67,8 @@ export class Panel {
 
   /** Changes what the page itself wrote; of what the user arranged only the rows left out, and the time told. */
   async adapt(config, time) {
+    if (this.#retry) return this.#retry();
+    if (!this.isDrawn) return;
     const isNew = (name) => canonical(config[name]) !== canonical(this.#config[name]);
     let changes = Object.fromEntries(Object.entries(config).filter(([name]) => isNew(name)));
     if (this.#arranged) {
@@ -87,8 +121,7 @@ export class Panel {
     }
     viewer.addEventListener("perspective-config-update", () => this.#noteArrangement());
     viewer.classList.remove("arriving");
-    this.#viewer?.remove();
-    this.#viewer?.delete();
+    this.#removeViewer();
     this.#viewer = viewer;
     this.#config = config;
     this.#own = own;
@@ -102,7 +135,9 @@ export class Panel {
     const workspace = await this.#viewer.saveWorkspace();
     await this.#nameSection();
     if (this.#isChanging) return;
-    if (this.#arranged || canonical(workspace) !== this.#own) this.#arranged = workspace;
+    if (!this.#arranged && canonical(workspace) === this.#own) return;
+    this.#arranged = workspace;
+    this.#say([]); // its user sees to it now
   }
 
   async #nameSection() {
@@ -138,6 +173,12 @@ export class Panel {
       this.#isChanging = false;
     }
   }
+}
+
+function describeFaults(faults) {
+  if (faults.length === 0) return "";
+  const reasons = faults.map((fault) => fault.replace(/^Abort\(\): /, "")); // which Perspective's Client puts there
+  return `not shown as arranged: ${reasons.join("; ")}`;
 }
 
 /** Restores what `restore` dropped: what was configured for an expression's column, before there was one. */

@@ -10,11 +10,14 @@ export class Panels {
     this.#place = place;
   }
 
-  /** Shows a panel for each configuration: a promise for each, which is kept when the panel is drawn. */
-  show(client, table, facts, configs) {
-    while (this.#panels.length > configs.length) this.#panels.pop().remove();
-    while (this.#panels.length < configs.length) this.#panels.push(new Panel(this.#place));
-    return this.#panels.map((panel, index) => panel.show(client, table, facts, configs[index]));
+  /**
+   * Shows a panel for each of {config, faults}, and resolves when all are drawn. A panel that can't be drawn says why,
+   * and leaves the others alone; where the connection is lost meanwhile, all keep what they show.
+   */
+  async show(connection, table, facts, wanted) {
+    while (this.#panels.length > wanted.length) this.#panels.pop().remove();
+    while (this.#panels.length < wanted.length) this.#panels.push(new Panel(this.#place));
+    await Promise.all(this.#panels.map((panel, index) => panel.show(connection, table, facts, wanted[index])));
   }
 
   async adapt(configs, time) {
@@ -27,6 +30,6 @@ export class Panels {
 
   /** The viewers' configurations, as they are now, to be shown again some day. */
   save() {
-    return Promise.all(this.#panels.map((panel) => panel.saveForLater()));
+    return Promise.all(this.#panels.filter((panel) => panel.isDrawn).map((panel) => panel.saveForLater()));
   }
 }

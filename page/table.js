@@ -81,15 +81,24 @@ function findAhead(key, { ahead, ahead_from, newest_up_to_now }) {
   return { ahead: "some", filter: [[key, "<", Date.parse(ahead_from)]] };
 }
 
-/** The first column of text with several values, but not too many, or "". */
+/** The first column of text with several values, but not too many, or ""; one without NULLs before the others. */
 async function findSplit(table, schema) {
+  let withNulls = "";
   for (const name of textsToSplitBy(schema)) {
-    const view = await table.view({ group_by: [name], group_rollup_mode: "flat", columns: [] });
-    const values = await view.num_rows();
-    await view.delete();
-    if (values > 1 && values <= MOST_SERIES) return name;
+    const values = await countRows(table, { group_by: [name], group_rollup_mode: "flat", columns: [] });
+    if (values < 2 || values > MOST_SERIES) continue;
+    const nulls = await countRows(table, { columns: [name], filter: [[name, "is null", null]] });
+    if (nulls === 0) return name;
+    withNulls ||= name;
   }
-  return "";
+  return withNulls;
+}
+
+async function countRows(table, config) {
+  const view = await table.view(config);
+  const rows = await view.num_rows();
+  await view.delete();
+  return rows;
 }
 
 /** The columns of text; where rows tell their subtables, first the tags, then that, and then what is measured. */

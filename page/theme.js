@@ -1,6 +1,6 @@
 // Owns the theme: dark, as the page is made to be seen, unless its viewer has chosen light; and that choice.
 
-const THEMES = { light: "Pro Light", dark: "Pro Dark" }; // of Perspective's viewers
+const THEMES = { light: "Pro Light", dark: "Pro Dark" };
 const STORE = "theme"; // where the browser remembers it, and remember-theme.js finds it
 
 const root = document.documentElement;

@@ -19,7 +19,7 @@ const TOLD = /(?:, last [\d.]+ (?:d|h|min|s|ms))?(?:, without rows ahead|, all a
  * the rows that lie ahead of TDengine's clock, by the `filter` (unless there are no others); `title` and `ahead` tell
  * that. `moment` is how a grid writes a row's time.
  */
-export function describeTime({ key, hasSteps, span, ahead, filter, hasYears }) {
+export function describeTime({ key, hasSteps, rows, span, ahead, filter, hasYears }) {
   const step = STEPS.find((step) => (span || 1000) / step <= MOST_STEPS) ?? STEPS.at(-1);
   const name = hasSteps ? `${key}, steps of ${describeSpan(step)}` : key;
   const date_format = {
@@ -38,6 +38,7 @@ export function describeTime({ key, hasSteps, span, ahead, filter, hasYears }) {
     filter,
     moment: hasYears ? WITH_YEAR : TO_THE_MILLISECOND,
     plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points
+    barsOfMoment: rows > 0 && span === 0 ? { plugin: "Y Bar" } : {}, // in the place of an area, which needs two as well
     expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
     group_by: [name],
     columns_config: { [name]: { date_format } },

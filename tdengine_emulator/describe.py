@@ -89,7 +89,7 @@ def is_keyword(definition: str) -> bool:
 
 def readable(definition: str, inlined: dict[str, str]) -> str:
     """A rule as one reads it: keywords bare, what may be left out in [brackets], other rules by name."""
-    text = re.sub(r" -> \w+", "", definition).replace("_in_list", "in_list")
+    text = re.sub(r" -> \w+", "", definition).replace("_in_list", "in_list").replace(" | PLAIN_ROW", "")
     for _ in range(3):  # as deep as they lie in each other
         text = re.sub(r'"[^"]*"i?|\w+', lambda found: inlined.get(found[0], found[0]), text)
     text = re.sub(r'"([^"]+)"i?', lambda found: found[1].replace("(", "\1").replace(")", "\2"), text)
@@ -271,7 +271,19 @@ def limits() -> Iterator[str]:
     yield "## Limits"
     yield ""
     known = [
-        ("a statement", sql.MAX_LENGTH, "characters"),
+        ("a statement", sql.MAX_LENGTH, "bytes of UTF-8"),
+        (
+            "a table's columns and tags, where TDengine has 4,096: SQLite holds no more",
+            store.MOST_IN_SQLITE,
+            "columns",
+        ),
+        ("a supertable's tags", store.MAX_TAGS, "tags"),
+        ("a row", store.MAX_ROW_BYTES, "bytes"),
+        ("all tags of a subtable", store.MAX_TAG_BYTES, "bytes"),
+        ("a text in a column", store.LONGEST_TEXT, "bytes"),
+        ("a text in a tag", store.LONGEST_TAG, "bytes"),
+        ("the name of a column or tag", store.LONGEST_COLUMN_NAME, "bytes"),
+        ("the name of a table", store.LONGEST_TABLE_NAME, "bytes"),
         ("a supertable's or plain table's rows; beyond them the oldest leave", store.MAX_ROWS, "rows"),
         ("a message of the WebSocket", server.MAX_MESSAGE, "bytes"),
     ]

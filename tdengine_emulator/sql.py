@@ -17,6 +17,7 @@ from lark import Lark, Token, Transformer, Tree, UnexpectedInput, UnexpectedToke
 from lark.visitors import Interpreter
 
 from tdengine_emulator.store import (
+    LONGEST_COLUMN_NAME,
     MISSING,
     TBNAME,
     VERSION,
@@ -30,10 +31,8 @@ from tdengine_emulator.store import (
 from tdengine_emulator.wire import MAX_INTEGER, TYPES, Column, TaosError, converted, refuse_if
 
 MAX_LENGTH = 1024 * 1024
-LONGEST_COLUMN_NAME = 64
-MAX_LENGTH_BUT_OF_INSERT = 20_000
 ESCAPED = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
-QUOTES = re.compile(r"""(`[^`]*`|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|[^`'"]+""", re.DOTALL)
+QUOTES = re.compile(r"""(`[^`]*+`?|'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?)|[^`'"]+""", re.DOTALL)
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "x": "\\x", "%": "\\%", "_": "\\_"}
 NANOSECONDS = {"b": 1, "u": 1_000, "a": 1_000_000} | {
     unit: seconds * 1_000_000_000
@@ -77,6 +76,12 @@ class Term(NamedTuple):
     value: Any = None
 
 
+PLAIN = re.compile(
+    r"""(-?[\d.][\d.e+-]*)|('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")|([a-z]+)""", re.IGNORECASE | re.DOTALL
+)
+PLAIN_WORDS = {"null": Term("NULL"), "true": Term("", BOOL, True), "false": Term("", BOOL, False)}
+
+
 class TableInsert(NamedTuple):
     """One table's part of an INSERT: the (super)table, the subtable's name, and the values.
 
@@ -104,15 +109,15 @@ def sqlite_errors_as_answers() -> Iterator[None]:
     """What SQLite or Python cannot do (a number too large, brackets too deep) is the client's error."""
     try:
         yield
-    except (sqlite3.Error, struct.error, ArithmeticError, RecursionError, ValueError) as error:
+    except RecursionError:
+        raise not_understood("an expression too deep") from None
+    except (sqlite3.Error, struct.error, ArithmeticError, ValueError) as error:
         raise not_understood(str(error)) from None
 
 
 def parse(text: str) -> Tree:
     """The statement's tree, by the grammar's rules; raises TaosError."""
-    refuse_if(len(text) > MAX_LENGTH, 0x021D, "SQL statement too long, check maxSQLLength config")
-    if len(text) > MAX_LENGTH_BUT_OF_INSERT and text.lstrip()[:6].lower() != "insert":
-        raise not_understood("statement too long")
+    refuse_if(len(text.encode()) > MAX_LENGTH, 0x0219, "SQL statement too long")
     try:
         return PARSER.parse(text)
     except UnexpectedInput as error:
@@ -160,6 +165,20 @@ class NamesAndTypes(Transformer):
 
     columns = names
 
+    def plain_row(self, row: Token) -> list["Term"]:
+        """Literals alone, which have no text but of NULL: as a tree they would take ten times as long."""
+        terms = []
+        for number, string, word in PLAIN.findall(row):
+            if number:
+                terms.append(
+                    Term("", BIGINT, int(number) if number.lstrip("-").isdigit() else Decimal(number))
+                )
+            elif string:
+                terms.append(Term("", BOOL, unescaped(string)))
+            else:
+                terms.append(PLAIN_WORDS[word.lower()])
+        return terms
+
     def table(self, first: str, second: str | None) -> TableName:
         return TableName(second, first) if second else TableName(first, None)
 
@@ -197,6 +216,7 @@ class Statement(Interpreter):
         self.nanoseconds = time.time_ns()
         self.subtable: str | None = None  # the table of a prepared INSERT
         self.table: Table | None = None  # what is read or written
+        self.columns: dict[str, Column] = {}  # its columns and tags, once one was asked for
         self.aliases: set[str] = set()
 
     def __default__(self, tree: Tree) -> Term:
@@ -256,8 +276,8 @@ class Statement(Interpreter):
             columns_named(table.tags, tag_names),
             columns_named(table.columns, after or before),
         )
-        terms = self.visit(tags) if tags else []
-        return TableInsert(table, name.name, tag_columns, terms, columns, [self.visit(row) for row in rows])
+        terms, *rows = [row if isinstance(row, list) else self.visit(row) for row in (tags or [], *rows)]
+        return TableInsert(table, name.name, tag_columns, terms, columns, rows)
 
     def row(self, *terms: Tree) -> list[Term]:
         return [self.visit(term) for term in terms]
@@ -359,16 +379,25 @@ class Statement(Interpreter):
                 if isinstance(term.value, str):
                     value = converted(term.value, column._replace(length=MAX_LENGTH), self.per_second)
                     terms[at] = literal(value)
-        return Term(f"({' '.join(map(comparable, terms))})")
+        texts = [*map(comparable, terms)]
+        if (
+            chained_by(parts)
+            and isinstance(parts[0], Tree)
+            and chained_by(parts[0].children) == chained_by(parts)
+        ):
+            texts[0] = texts[0][1:-1]  # SQLite's parser bears no deep brackets
+        return Term(f"({' '.join(texts)})")
 
     def like(self, *parts: Tree | Token) -> Term:
         return Term(f"({self.text_of(parts)} ESCAPE '\\')")
 
     def calculation(self, left: Tree, mark: Token, right: Tree) -> Term:
         first, second = self.visit(left), self.visit(right)
+        is_long = left.data == "calculation" and (mark in "+-" or left.children[1] not in "+-")
+        begin = first.text[1:-1] if is_long else f"1.0 * {first.text}"
         if "TIMESTAMP" in (first.column.kind, second.column.kind):
             return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
-        return Term(f"(1.0 * {first.text} {mark} {second.text})", DOUBLE)
+        return Term(f"({begin} {mark} {second.text})", DOUBLE)
 
     def negative(self, _minus: Token, tree: Tree) -> Term:
         term = self.visit(tree)
@@ -379,8 +408,7 @@ class Statement(Interpreter):
         if token.type == "NUMBER":
             return literal(int(token) if token.isdigit() else Decimal(token))
         if token.type == "STRING":
-            unescaped = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]) or found[0][0], token[1:-1])
-            return literal(unescaped)
+            return literal(unescaped(token))
         if token.type == "DURATION":
             nanoseconds = int(token[:-1]) * NANOSECONDS[token[-1].lower()]
             return Term(str(nanoseconds * self.per_second // 1_000_000_000), BIGINT)
@@ -397,10 +425,10 @@ class Statement(Interpreter):
         return self.table.per_second if self.table else 1000
 
     def column(self, _table: str | None, name: str) -> Term:
-        table = self.table
-        for column in [*table.columns, *table.tags] if table else []:
-            if column.name == name:
-                return self.of_column(column)
+        if self.table and not self.columns:
+            self.columns = {column.name: column for column in [*self.table.columns, *self.table.tags]}
+        if column := self.columns.get(str(name)):
+            return self.of_column(column)
         refuse_if(name not in self.aliases, 0x2602, f"Invalid column name: {name}")
         return Term(quoted(name))
 
@@ -447,6 +475,16 @@ class Statement(Interpreter):
         elif name != "last_row":
             text += f" FILTER (WHERE {term.text} IS NOT NULL)"
         return Term(text, term.column._replace(name=""))
+
+
+def chained_by(parts: Sequence[Tree | Token]) -> str:
+    """AND or OR where that joins the parts; empty where it does not."""
+    word = parts[1].upper() if len(parts) == 3 and isinstance(parts[1], Token) else ""
+    return word if word in ("AND", "OR") else ""
+
+
+def unescaped(quoted_text: str) -> str:
+    return ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]) or found[0][0], quoted_text[1:-1])
 
 
 def aggregate(name: str, term: Term) -> Term:

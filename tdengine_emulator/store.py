@@ -23,6 +23,11 @@ log = logging.getLogger("tdengine_emulator")
 VERSION = "3.3.7.5.emulator"
 MAX_ROWS = 2_000_000
 ROWS_WHEN_THINNED = MAX_ROWS * 99 // 100
+MAX_COLUMNS, MAX_TAGS = 4096, 128
+MOST_IN_SQLITE = 1997  # of its 2,000 columns, since tables have some of the store's own
+MAX_ROW_BYTES, MAX_TAG_BYTES = 65531, 16384
+LONGEST_TEXT, LONGEST_TAG, LONGEST_COLUMN_NAME = 65517, 16382, 64
+LONGEST_TABLE_NAME, LONGEST_DATABASE_NAME = 192, 64
 KEEP_SECONDS = 3650 * 86400
 LAST_SECOND = 31_556_995_200
 MARKED = re.compile(r"[A-Z#^]")
@@ -209,7 +214,10 @@ class Store:
         raise TaosError(*MISSING)
 
     def is_free(self, name: TableName, if_needed: bool | None) -> bool:
-        """Whether there is no table of this name; TaosError where there has to be none."""
+        """Whether there is no table of this name; TaosError where there has to be none or can be none."""
+        refuse_if(
+            len(name.name.encode()) > LONGEST_TABLE_NAME, 0x2617, f"Invalid identifier name: {name.name}"
+        )
         table = self.table(name)
         if table and not if_needed:
             refuse_if(table.subtable is None, 0x0360, "STable already exists")
@@ -220,6 +228,7 @@ class Store:
 
     def create_database(self, if_needed: bool | None, name: str, option: str | None) -> None:
         precision = option[1:-1] if option else "ms"
+        refuse_if(len(name.encode()) > LONGEST_DATABASE_NAME, 0x2617, f"Invalid identifier name: {name}")
         refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
         text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
         is_new = self.rows(text, name, precision).rowcount
@@ -294,6 +303,7 @@ class Store:
         self.rows("UPDATE tables SET columns = ?, tags = ? WHERE id = ?", *lists, table.id)
 
     def add_subtable(self, table: Table, name: str, tags: Sequence[Any]) -> int:
+        check_table_name(name)
         text = "INSERT INTO subtables (database, name, table_id) VALUES (?, ?, ?)"
         number = self.rows(text, table.database, name, table.id).lastrowid or 0
         stored = [storable([value], tag)[0] for value, tag in zip(tags, table.tags, strict=True)]
@@ -391,13 +401,37 @@ def system_fields(lengths: dict[str, int]) -> list[Column]:
     return [Column(name, "INT" if size == 4 else "VARCHAR", size) for name, size in lengths.items()]
 
 
+def check_table_name(name: str) -> None:
+    refuse_if(len(name.encode()) > LONGEST_TABLE_NAME, 0x2617, f"Invalid identifier name: {name}")
+
+
 def check_definition(columns: list[Column], tags: list[Column]) -> None:
     """Raise TaosError where there can be no table with these columns and tags."""
     kinds, tag_kinds = ([column.kind for column in part] for part in (columns, tags))
     names, keys = names_of([*columns, *tags]), [column.is_key for column in columns]
     refuse_if(kinds[0] != "TIMESTAMP", 0x2641, "First column must be timestamp")
+    check_sizes(columns, tags)
     refuse_if(len(set(names)) < len(names), 0x263C, "Duplicated column names")
     is_key_wrong = any(keys[:1] + keys[2:]) or (any(keys) and kinds[1] not in KEYS)
     is_tag_wrong = {"BLOB", "DECIMAL", "DECIMAL64"} & {*tag_kinds} or ("JSON" in tag_kinds and len(tags) > 1)
     if len(columns) < 2 or is_key_wrong or is_tag_wrong or "JSON" in kinds or kinds.count("BLOB") > 1:
         raise not_understood("a type that may not be at its place")
+
+
+def check_sizes(columns: list[Column], tags: list[Column]) -> None:
+    """Raise TaosError where columns, tags or their names are more or longer than may be."""
+    count = len(columns) + len(tags)
+    for column in [*columns, *tags]:
+        is_long = len(column.name.encode()) > LONGEST_COLUMN_NAME
+        refuse_if(is_long, 0x2617, f"Invalid identifier name: {column.name}")
+    refuse_if(len(tags) > MAX_TAGS, 0x2643, "Invalid number of tag columns")
+    refuse_if(count > MAX_COLUMNS, 0x2640, "Too many columns")
+    if count > MOST_IN_SQLITE:
+        raise not_understood(f"{count} columns and tags; SQLite holds {MOST_IN_SQLITE} of a table's")
+    for part, longest in ((columns, LONGEST_TEXT), (tags, LONGEST_TAG)):
+        is_long = any(column.kind in WIDENED and column.row_bytes - 2 > longest for column in part)
+        refuse_if(is_long, 0x2642, "Invalid column length for var length type")
+    for part, longest, error in ((tags, MAX_TAG_BYTES, 0x263D), (columns, MAX_ROW_BYTES, 0x263E)):
+        what = "Tags" if part is tags else "Row"
+        is_long = sum(column.row_bytes for column in part if column.kind != "JSON") > longest
+        refuse_if(is_long, error, f"{what} length exceeds max length {longest}")

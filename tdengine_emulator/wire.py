@@ -92,6 +92,11 @@ class Column(NamedTuple):
         return TYPES[self.kind]
 
     @property
+    def row_bytes(self) -> int:
+        """What it takes of the longest row."""
+        return self.length if self.precision else self.block_bytes
+
+    @property
     def block_bytes(self) -> int:
         """The size that a block's header gives: most variable-size types count two length bytes too."""
         if self.precision:

@@ -27,14 +27,17 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       protocol      the messages that a reader needs
       expressions   what may be computed
       rules         what may be asked
+      describe      the page that lists what may be computed
       refusals      the log of what was not
       admission     who may connect: host, origin, token
       conversation  talking to the engine, and the views in it
+      copies        views made anew, where the engine does not keep them true
       shared_views  one view for all who look at the same
       viewers       who is connected
       sessions      one viewer's views and subscriptions, and their limits
       websocket     one viewer's WebSocket, and its share of the server
 
+    layout_forms    what layouts of other versions call the same
     layouts         the layout file
     web             no internet: the page and its files from here; /health; listening
 """

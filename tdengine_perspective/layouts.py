@@ -5,6 +5,7 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+from tdengine_perspective.layout_forms import NoLayout, bring_up_to_date, find_viewers
 from tdengine_perspective.settings import SettingError
 
 MAX_VIEWERS_IN_LAYOUT = 4
@@ -13,26 +14,37 @@ log = logging.getLogger(__name__)
 
 
 def read_layout(file: str) -> str:
-    """How the page is to arrange its viewers, as JSON: the file's content, `null` where none is named.
+    """How the page is to arrange its viewers, as JSON: a list of configurations, `null` without a file.
 
-    Raises SettingError, in one line, for a file that is no such thing.
+    Raises SettingError, in one line, for a file that is no such thing; logs what of it there is no more.
     """
     if not file:
         return "null"
     try:
-        layout = json.loads(Path(file).read_text(encoding="utf-8"))
-        text = json.dumps(layout, allow_nan=False)  # Python reads NaN and infinity, a browser does not
+        layout = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+        json.dumps(layout, allow_nan=False)  # Python reads NaN and infinity, a browser does not
+        viewers = find_viewers(layout)
     except OSError as error:
         raise SettingError(f"PERSPECTIVE_LAYOUT: can't read {file}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise SettingError(f"PERSPECTIVE_LAYOUT: {file} is no JSON: {error}") from None
-    is_list = isinstance(layout, list) and all(isinstance(viewer, dict) for viewer in layout)
-    if not is_list or not 1 <= len(layout) <= MAX_VIEWERS_IN_LAYOUT:
+    except NoLayout:
         raise SettingError(
             f"PERSPECTIVE_LAYOUT: {file} must be a list of one to {MAX_VIEWERS_IN_LAYOUT} viewer "
             "configurations, as the page's download button writes it"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"PERSPECTIVE_LAYOUT: {file} is no JSON: {error}") from None
+    if len(viewers) > MAX_VIEWERS_IN_LAYOUT:
+        raise SettingError(
+            f"PERSPECTIVE_LAYOUT: {file} has {len(viewers)} viewers, and the page has room for "
+            f"{MAX_VIEWERS_IN_LAYOUT}: take {len(viewers) - MAX_VIEWERS_IN_LAYOUT} out"
         )
-    return text
+    shown = []
+    for number, viewer in enumerate(viewers, 1):
+        config, left_out = bring_up_to_date(viewer)
+        shown.append(config)
+        for what in left_out:
+            log.warning("PERSPECTIVE_LAYOUT: left out of viewer %d: %s", number, what)
+    return json.dumps(shown)
 
 
 def missing_columns(viewer: dict[str, object], columns: Collection[str]) -> list[str]:

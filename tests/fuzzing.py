@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError, Message
 from tdengine_perspective.gate.protocol import Request
 from tdengine_perspective.gate.sessions import ViewerSession
 from tdengine_perspective.gate.viewers import Viewers
+from tdengine_perspective.mirror.table import replace_rows
 
 TABLE = "meters_values"
 SCHEMA = {
@@ -169,7 +170,13 @@ EXPRESSIONS = [
         "min(1)",
         "max()",
         "is_null(1)",
-        "inrange_fn(1, 2, 3)",
+        'inrange(1, "current", 5)',
+        "contains(\"location\", 'loc')",
+        "coalesce(\"location\", 'none')",
+        'coalesce("current", 0)',
+        'var x := "current"; x += 1; x',
+        'if ("groupid" > 2) "groupid"; else "current"',
+        "iclamp(1, 2, 3)",
         "month_of_year(datetime(-1e18))",
     ),
 ]
@@ -200,8 +207,9 @@ class Target:
         self.server = perspective.Server()
         self.client = self.server.new_local_client()
         self.table = self.client.table(SCHEMA, name=TABLE)
-        self.table.update(table_rows(rows, 0))
+        replace_rows(self.table, table_rows(rows, 0))
         self.viewers = Viewers(self.server)
+        self.viewers.note_nulls(["location", "current"])
         self.answers = 0
         self.updates = 0
         self.witness = self.table.view(columns=["voltage"])
@@ -238,7 +246,7 @@ class Target:
         before = self.updates
         if self.frames % REPLACE_EVERY == 0:
             self.table.clear()
-            self.table.replace(columns)
+            replace_rows(self.table, columns)
         else:
             self.table.update({name: values[:: 1 + self.frames % 3] for name, values in columns.items()})
         assert self.updates > before, "an update failed"

@@ -47,7 +47,8 @@ SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tdengine_perspective/**/*.py")
 REPORTING_SCRIPTS = [*SCRIPTS, ROOT / "tdengine_emulator" / "__main__.py"]
 SHELL_SCRIPTS = [ROOT / "run.sh", ROOT / "install.sh"]
 VIEWER_PAGE = [ROOT / "prsp-viewer.html", *sorted(ROOT.glob("page/**/*.js"))]
-PAGE_REPORTERS = ("checkAddress", "describeState", "whyNotLoaded")  # functions that make the status line
+# Functions that make the status line, and what a panel says.
+PAGE_REPORTERS = ("checkAddress", "describeFaults", "describeState", "whyNotLoaded")
 
 # What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …". The
 # modules that raise it as such an exception (elsewhere the name may mean another), and those that have no
@@ -442,7 +443,10 @@ def test_no_setting_is_named_that_there_is_not(document: Path) -> None:
 PREFIX = r"^(?:producer|perspective_server|tdengine_emulator|run\.sh|install\.sh): "
 # Functions that print or log their text, and exceptions (besides the scripts' own) whose text is printed.
 REPORTERS = {"fail", "failed", "Failed", "report", "warning", "error", "critical", "note"}
-REPORTERS |= {"note_failure", "note_nothing_to_show"}
+REPORTERS |= {"note_failure"}
+NOTICES = (
+    ROOT / "tdengine_perspective" / "mirror" / "notices.py"
+)  # whose functions make the messages that they return
 ERRORS = {"SystemExit", "ArgumentTypeError", "ValueError", "OSError", "RuntimeError"}
 GOOD_NEWS = {"writing again"}
 
@@ -504,6 +508,13 @@ def messages_in_python(script: Path) -> Iterator[str]:
                 yield from texts(argument)
 
 
+def messages_in_notices() -> Iterator[str]:
+    for function in ast.parse(NOTICES.read_text()).body:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Return) and len(words := template(node.value).split()) > 4:
+                yield " ".join(words)
+
+
 def messages_in_shell(script: Path) -> Iterator[str]:
     """What it says on standard error."""
     text = r'"((?:[^"\\]|\\.)*)"'
@@ -534,6 +545,7 @@ def messages_in_code() -> set[str]:
     found: list[str] = []
     for script in REPORTING_SCRIPTS:
         found += messages_in_python(script)
+    found += messages_in_notices()
     for script in SHELL_SCRIPTS:
         found += messages_in_shell(script)
     found += messages_in_page()

@@ -15,6 +15,7 @@ from conftest import TDengine
 from test_emulator_meaning import fails, rows
 
 from tdengine_emulator.sql import RESERVED_WORDS
+from tdengine_emulator.store import MOST_IN_SQLITE
 
 T = 1700000000000
 NANOSECONDS = T * 1_000_000
@@ -414,6 +415,113 @@ def test_subtables_can_be_counted(tables: "taosws.Connection", database: str) ->
     assert rows(tables, f"SELECT COUNT(*) FROM information_schema.ins_tables {where}") == [(3,)]
 
 
+# Wide tables, long names and statements
+
+
+def many(count: int, name: str = "c", type_name: str = "INT") -> str:
+    return ", ".join(f"{name}{number} {type_name}" for number in range(count))
+
+
+def test_a_table_may_be_wide(tables: "taosws.Connection") -> None:
+    names = [f"{'column' * 9}{number:04}" for number in range(1_900)]
+    tables.execute(
+        f"CREATE TABLE wide (ts TIMESTAMP, {', '.join(f'{name} INT' for name in names)}) TAGS (t INT)"
+    )
+    tables.execute(f"INSERT INTO w0 USING wide TAGS (7) VALUES ({T}, {', '.join(map(str, range(1_900)))})")
+    tables.execute(f"INSERT INTO w0 (ts, {', '.join(reversed(names))}) VALUES (NOW{', 1' * 1_900})")
+    selected = f"SELECT {', '.join(names)}, t FROM wide ORDER BY ts LIMIT 1"
+    assert rows(tables, selected) == [(*range(1_900), 7)]
+    assert [len(row) for row in rows(tables, "SELECT * FROM wide")] == [1_902] * 2
+    statement = tables.stmt2_statement()
+    statement.prepare(f"INSERT INTO w0 VALUES (?{', ?' * 1_900})")
+    columns = [taosws.millis_timestamps_to_column([T + 1]), *[taosws.ints_to_column([5])] * 1_900]
+    statement.bind([taosws.stmt2_bind_param_view(None, None, columns)])
+    assert statement.execute() == 1
+    assert rows(tables, f"SELECT {names[0]}, {names[-1]} FROM wide WHERE ts = {T + 1}") == [(5, 5)]
+
+
+def test_a_statement_may_be_long(tables: "taosws.Connection") -> None:
+    tables.execute("CREATE TABLE plain (ts TIMESTAMP, v INT, b BINARY(20))")
+    values = " ".join(f"({T + row}, {row}, 'It''s, (this)')" for row in range(20_000))
+    assert tables.execute(f"INSERT INTO plain VALUES {values}") == 20_000
+    assert rows(tables, "SELECT v, b FROM plain ORDER BY ts DESC LIMIT 1") == [(19_999, "It's, (this)")]
+    assert rows(tables, f"SELECT 1{' ' * (1_048_576 - 8)}") == [(1,)]
+    for sql in (f"SELECT 1{' ' * (1_048_576 - 7)}", f"SELECT 'é{'é' * 524_288}'"):
+        with fails("0x0219.*SQL statement too long"):
+            tables.query(sql)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        f"(ts TIMESTAMP, v INT) TAGS ({many(128)})",
+        "(ts TIMESTAMP, v BINARY(65517), w INT)",
+        "(ts TIMESTAMP, v BINARY(65500), w BINARY(13))",
+        "(ts TIMESTAMP, v NCHAR(16379))",
+        "(ts TIMESTAMP, v GEOMETRY(65517))",
+        "(ts TIMESTAMP, b BLOB, v BINARY(65500))",
+        "(ts TIMESTAMP, v INT) TAGS (t BINARY(16382))",
+        "(ts TIMESTAMP, v INT) TAGS (t BINARY(10000), u BINARY(6380))",
+        f"(ts TIMESTAMP, {'c' * 64} INT)",
+    ],
+)
+def test_a_table_may_be_as_large_as_this(tables: "taosws.Connection", columns: str) -> None:
+    name = "t" * 192
+    tables.execute(f"CREATE TABLE {name} {columns}")
+    assert described(tables, name)[0][:2] == ("ts", "TIMESTAMP")
+
+
+@pytest.mark.parametrize(
+    ("columns", "code"),
+    [
+        (f"(ts TIMESTAMP, {many(4_096)})", "0x2640.*Too many columns"),
+        (f"(ts TIMESTAMP, {many(4_095)}) TAGS (t INT)", "0x2640.*Too many columns"),
+        (f"(ts TIMESTAMP, v INT) TAGS ({many(129)})", "0x2643.*Invalid number of tag columns"),
+        ("(ts TIMESTAMP, v BINARY(65518))", "0x2642.*Invalid column length for var length type"),
+        ("(ts TIMESTAMP, v VARBINARY(65518))", "0x2642.*Invalid column length for var length type"),
+        ("(ts TIMESTAMP, v NCHAR(16380))", "0x2642.*Invalid column length for var length type"),
+        ("(ts TIMESTAMP, v INT) TAGS (t BINARY(16383))", "0x2642.*Invalid column length for var length type"),
+        ("(ts TIMESTAMP, v BINARY(65500), w BINARY(20))", "0x263E.*Row length exceeds max length 65531"),
+        ("(ts TIMESTAMP, v INT) TAGS (t BINARY(10000), u BINARY(6382))", "0x263D.*Tags length exceeds"),
+        (f"(ts TIMESTAMP, {'c' * 65} INT)", "0x2617.*Invalid identifier name: cc"),
+    ],
+)
+def test_a_table_that_is_too_large_is_refused(tables: "taosws.Connection", columns: str, code: str) -> None:
+    with fails(code):
+        tables.execute(f"CREATE TABLE large {columns}")
+
+
+def test_names_that_are_too_long_are_refused(tables: "taosws.Connection") -> None:
+    tables.execute("CREATE TABLE s (ts TIMESTAMP, v INT) TAGS (t INT)")
+    for sql in (
+        f"CREATE DATABASE {'d' * 65}",
+        f"CREATE TABLE {'t' * 193} (ts TIMESTAMP, v INT)",
+        f"CREATE TABLE {'t' * 193} USING s TAGS (1)",
+        f"ALTER TABLE s ADD COLUMN {'c' * 65} INT",
+    ):
+        with fails("0x2617.*Invalid identifier name"):
+            tables.execute(sql)
+
+
+def test_an_expression_may_be_long(tables: "taosws.Connection") -> None:
+    tables.execute("CREATE TABLE plain (ts TIMESTAMP, v INT)")
+    tables.execute(f"INSERT INTO plain VALUES ({T}, 3)")
+    sums, products = " + ".join(["v * 2 - 1"] * 40), " * ".join(["(v - 1) / 2"] * 40)
+    assert rows(tables, f"SELECT {sums}, {products}, 7 - v - 1, 8 / v / 2 FROM plain") == [
+        (40 * 5, 1, 3, 8 / 3 / 2)
+    ]
+    any_of, all_of = " OR ".join(["v = 4"] * 40), " AND ".join(["v = 3"] * 40)
+    assert rows(tables, f"SELECT v FROM plain WHERE {any_of}") == []
+    assert rows(tables, f"SELECT v FROM plain WHERE {any_of} OR {all_of}") == [(3,)]
+    assert rows(tables, f"SELECT v FROM plain WHERE ({any_of} OR v = 3) AND {all_of} AND NOT v = 4") == [(3,)]
+    assert rows(tables, f"SELECT v FROM plain WHERE NOT ({any_of}) AND (v = 4 OR v = 3) AND v = 4") == []
+
+
+def test_a_result_names_its_columns_in_64_characters(tables: "taosws.Connection") -> None:
+    (column,) = tables.query(f"SELECT {' + '.join(['1'] * 50)}").fields
+    assert column.name() == ("1 + " * 50)[:64]
+
+
 # Tables that change
 
 
@@ -521,6 +629,20 @@ def test_what_the_emulator_has_not_learnt_of_a_type_it_says(tables: "taosws.Conn
     tables.execute("CREATE TABLE typed (ts TIMESTAMP, d DECIMAL(10,3)) TAGS (j JSON)")
     with fails(r"(?s)0x2600.*emulator 3\.3\.7\.5\.emulator.*understands"):
         tables.query(sql)
+
+
+@pytest.mark.emulator_only
+@pytest.mark.parametrize("tag", ["", " TAGS (t INT)"])
+def test_where_a_table_is_too_wide_for_sqlite_it_says_so(tables: "taosws.Connection", tag: str) -> None:
+    most = MOST_IN_SQLITE - (2 if tag else 1)
+    tables.execute(f"CREATE TABLE wide (ts TIMESTAMP, {many(most)}){tag}")
+    tables.query("SELECT * FROM wide")
+    with fails(r"0x2600.*1998 columns and tags; SQLite holds 1997.*emulator"):
+        tables.execute("ALTER TABLE wide ADD COLUMN one_more INT")
+    with fails(r"0x2600.*too many columns in result set.*emulator"):
+        tables.query(f"SELECT {', '.join(['ts'] * 2_001)} FROM wide")
+    with fails(r"0x2600.*an expression too deep.*emulator"):
+        tables.query(f"SELECT {'1+' * 20_000}1")
 
 
 @pytest.mark.emulator_only

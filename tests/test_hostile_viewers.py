@@ -249,7 +249,7 @@ SLOW: list[dict[str, Any]] = [
     {"filter": [["location", "contains", "a"]] * 100},
     {"filter": [["location", "in", [f"l{number}" for number in range(70)]]] * 100},
     {"expressions": {"e": "concat(" + ", ".join(['string("timestamp")'] * 90) + ")"}},
-    {"expressions": {f"e{number}": f"concat(string(random()), '{number}')" for number in range(10)}},
+    {"expressions": {f"e{number}": f"concat(string(random()), '{number}')" for number in range(20)}},
     {"expressions": {"e": f"replace_all(\"location\", '.', '{LONG}')"}},
     {"expressions": {"e": "+".join(['sin("current")'] * 130)}},
     {"expressions": {"e": 'order("location", ' + ", ".join(f"'{number}'" for number in range(250)) + ")"}},

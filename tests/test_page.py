@@ -83,6 +83,14 @@ class Page:
                 f"the page does not become {state}, it says {self.text('#state')!r}"
             ) from None
 
+    def is_light(self) -> bool:
+        background = self.tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        return background == "rgb(255, 255, 255)"
+
+    def themes(self) -> set[str]:
+        """Those of the viewers."""
+        return {saved["theme"] for saved in self.all_saved()}
+
     def rows(self) -> int:
         return int(self.tab.get_attribute("#status", "data-rows") or 0)
 
@@ -150,7 +158,7 @@ class Machines:
     connection: taosws.Connection
     settings: dict[str, str]
     start: int  # timestamp of the oldest rows, ms since 1970
-    columns = ("at", "ok", "note", "temperature", "pressure", "rpm", "hall", "machine")
+    columns = ("at", "ok", "note", "temperature", "pressure", "rpm", "tbname", "hall", "machine")
 
 
 FOCUS = """() => {
@@ -432,14 +440,51 @@ class TestDashboard:
         assert dashboard.saved(2)["columns"] == ["voltage", "current", "phase"]
         assert "timestamp" in dashboard.saved(1)["group_by"][0]
 
-    def test_the_page_follows_the_system_from_light_to_dark_and_back(self, dashboard: Page) -> None:
-        for scheme, theme in [("dark", "Pro Dark"), ("light", "Pro Light")]:
+    def test_the_page_is_dark_whatever_the_system_is(self, dashboard: Page) -> None:
+        for scheme in ("light", "dark", "no-preference"):
             dashboard.tab.emulate_media(color_scheme=scheme)
-            wait_for(
-                lambda theme=theme: {saved["theme"] for saved in dashboard.all_saved()} == {theme}, theme
-            )
-            darkness = dashboard.tab.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (darkness == "rgb(255, 255, 255)") == (scheme == "light")
+            assert dashboard.themes() == {"Pro Dark"}
+            assert not dashboard.is_light()
+
+    def test_a_button_switches_to_light_and_back_and_the_browser_remembers(self, dashboard: Page) -> None:
+        """Also by keyboard, and in another tab; a theme that somebody chose for a viewer stays."""
+        tab = dashboard.tab
+        dashboard.arrange(3, {"theme": "Solarized"})
+        other = Page(tab.context.new_page())
+        other.tab.goto(tab.url)
+        other.wait_for_state("live")
+        for theme, label in [("light", "Switch to the dark theme"), ("dark", "Switch to the light theme")]:
+            tab.focus("#theme")
+            tab.keyboard.press("Enter")
+            mine = {f"Pro {theme.capitalize()}"}
+            wait_for(lambda mine=mine: dashboard.themes() == mine | {"Solarized"}, theme)
+            wait_for(lambda mine=mine: other.themes() == mine, f"{theme} in the other tab")
+            for page in (dashboard, other):
+                assert page.is_light() == (theme == "light")
+                assert (
+                    page.tab.get_by_role("button", name=label).inner_text() == label.split()[3].capitalize()
+                )
+            other.tab.reload()
+            other.wait_for_state("live")
+            assert other.themes() == mine
+            assert other.is_light() == (theme == "light")
+        other.tab.close()
+        dashboard.arrange(3, {"theme": "Pro Dark"})
+
+    @pytest.mark.parametrize("theme", ["dark", "light"])
+    def test_the_page_is_never_drawn_in_the_wrong_theme(self, dashboard: Page, theme: str) -> None:
+        """Here its modules do not arrive, so that it stays as it is drawn at first."""
+        context = dashboard.tab.context.browser.new_context(color_scheme="light")
+        context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+        if theme == "dark":
+            context.add_init_script("localStorage.clear()")
+        first = Page(context.new_page())
+        first.tab.route("**/page/main.js", lambda route: None)
+        first.tab.goto(dashboard.tab.url, wait_until="commit")
+        first.tab.wait_for_selector("h1")
+        assert first.is_light() == (theme == "light")
+        assert first.tab.evaluate("getComputedStyle(document.documentElement).colorScheme") == theme
+        context.close()
 
     def test_a_keyboard_is_enough(self, dashboard: Page) -> None:
         keyboard = dashboard.tab.keyboard
@@ -610,7 +655,7 @@ def test_other_columns_leave_what_still_fits_of_an_arrangement(machines: Machine
         wait_for(lambda: page.state() and len(sockets) == 2, "a WebSocket that no timer delays")
         page.tab.clock.resume()
 
-        columns = ["at", "ok", "note", "temperature", "rpm", "hall", "machine"]
+        columns = ["at", "ok", "note", "temperature", "rpm", "tbname", "hall", "machine"]
         wait_for(lambda: page.all_saved()[0]["columns"] == columns, "the new columns")
         page.wait_for_state("live")
         saved = page.all_saved()

@@ -66,6 +66,10 @@ class View:
     request: Message  # by which it was made
     seconds: float  # that it took to compute it
     is_shared: bool
+    null_sources: frozenset[str] = frozenset()  # where NULLs make the engine lose track of it
+    copy: str = ""  # the engine's name of the same view, made anew, and at which of the updates it was
+    copied_at: int = 0
+    changes: list[tuple[str, int | list]] = field(default_factory=list)  # rows that were closed and opened
     viewers: int = 0  # that share it
     answers: dict[bytes, bytes] = field(default_factory=dict)  # since the last update, by request
 

@@ -2,9 +2,10 @@
 
 Perspective 5.6 runs an expression for each row with ExprTK, whose loops run for seconds and whose vectors
 reach anywhere in memory. It finds out the result's type by one trial; where another row gives another type,
-a number is taken for the address of a text and the process ends. So `check` reads the expression as a
-language of its own, a part of ExprTK's, and works out the types. What it lets through, the engine gets
-unchanged.
+a number is taken for the address of a text and the process ends, and an integer for a float of quite another
+value. So `check` reads the expression as a language of its own, a part of ExprTK's, and works out the types.
+What it lets through, the engine gets unchanged. docs/expressions.md, which lists it all, is made from the
+tables here by gate/describe.py.
 """
 
 import re
@@ -20,61 +21,81 @@ TOKENS = re.compile(
     |(?P<column>"[^'"\\\n]+")
     |(?P<text>'(?:[^'"\\\n]|\\[^'"\\\n])+')
     |(?P<name>[A-Za-z_]\w*)
-    |(?P<sign>:=|==|!=|<=|>=|<>|[-+*/%^<>=(){},;?:])""",
+    |(?P<sign>[-+*/%]=|:=|==|!=|<=|>=|<>|[-+*/%^<>=(){},;?:])""",
     re.VERBOSE | re.ASCII,
 )
 # The engine looks for these in the text of an expression, inside quotes, too, and changes what follows.
-SEARCHING = ("match", "match_all", "search", "replace", "replace_all")
+SEARCHING = ("match", "match_all", "search", "replace", "replace_all", "contains")
 MISREAD = re.compile(
     r"(?:match|match_all|search|indexof|replace|replace_all|contains)\(|intern|COLUMN\d", re.ASCII
 )
 
 NUMBER, BOOLEAN, STRING, DATE, DATETIME = "number", "boolean", "string", "date", "datetime"
-COLUMN_TYPES = {"integer": NUMBER, "float": NUMBER}  # the others are called what they are here
+INTEGER, FLOAT = "integer", "float"  # the two kinds of number, which the engine does not bring together
+NUMBERS = (NUMBER, INTEGER, FLOAT)
 ANY = "any type"
+SAME = "the same type as the first"  # but numbers of both kinds go together
 PATTERN = "text in single quotes"
 
-# The functions of one number.
+# The functions of one number; of an integer these of the second list give nothing at all.
 MATHEMATICS = re.findall(
     r"\w+",
     """
-    abs ceil floor round trunc frac sgn sqrt exp expm1 log log10 log2 log1p deg2rad rad2deg
-    sin cos tan asin acos atan sinh cosh tanh erf erfc
+    ceil floor round frac sqrt exp expm1 log log10 log2 log1p deg2rad rad2deg deg2grad grad2deg cot sinc
     """,
 )
-# What a function takes and what it gives; "…" after the last argument that may come any number of times.
+MATHEMATICS_OF_FLOATS = re.findall(
+    r"\w+",
+    """
+    abs sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc
+    """,
+)
+# What a function takes and what it gives; "…" after the last argument that may come any number of times. What
+# gives NUMBER gives the kind of number that it takes, if it is one argument, or else a float.
 FUNCTIONS = {
-    **dict.fromkeys(MATHEMATICS, ([NUMBER], NUMBER)),
-    **dict.fromkeys(("min", "max", "avg", "sum"), ([NUMBER, "…"], NUMBER)),
-    "pow": ([NUMBER, NUMBER], NUMBER),
-    "percent_of": ([NUMBER, NUMBER], NUMBER),
-    "clamp": ([NUMBER, NUMBER, NUMBER], NUMBER),
-    "random": ([], NUMBER),
-    "index": ([], NUMBER),
+    **dict.fromkeys(MATHEMATICS, ([NUMBER], FLOAT)),
+    **dict.fromkeys(MATHEMATICS_OF_FLOATS, ([FLOAT], FLOAT)),
+    **dict.fromkeys(("trunc", "sgn"), ([NUMBER], INTEGER)),
+    **dict.fromkeys(("min", "max"), ([NUMBER, "…"], FLOAT)),
+    **dict.fromkeys(("avg", "sum", "mul"), ([NUMBER, "…"], NUMBER)),
+    **dict.fromkeys(("pow", "root", "logn", "mod", "percent_of"), ([NUMBER, NUMBER], FLOAT)),
+    **dict.fromkeys(("clamp", "iclamp"), ([FLOAT, FLOAT, FLOAT], FLOAT)),
+    "inrange": ([ANY, SAME, SAME], BOOLEAN),
+    "random": ([], FLOAT),
+    "index": ([], INTEGER),
+    "coalesce": ([ANY, SAME, "…"], SAME),
     "is_null": ([ANY], BOOLEAN),
     "is_not_null": ([ANY], BOOLEAN),
-    "integer": ([ANY], NUMBER),
-    "float": ([ANY], NUMBER),
+    "integer": ([ANY], INTEGER),
+    "float": ([ANY], FLOAT),
     "boolean": ([ANY], BOOLEAN),
     "string": ([ANY], STRING),
     "date": ([NUMBER, NUMBER, NUMBER], DATE),
-    "datetime": ([NUMBER], DATETIME),
+    "datetime": ([FLOAT], DATETIME),
     "today": ([], DATE),
     "now": ([], DATETIME),
-    "hour_of_day": ([DATETIME], NUMBER),
+    "hour_of_day": ([DATETIME], FLOAT),
     "day_of_week": ([DATETIME], STRING),
     "month_of_year": ([DATETIME], STRING),
-    "length": ([STRING], NUMBER),
+    "length": ([STRING], FLOAT),
     "upper": ([STRING], STRING),
     "lower": ([STRING], STRING),
     "concat": ([STRING, "…"], STRING),
-    "order": ([STRING, PATTERN, "…"], NUMBER),
+    "order": ([STRING, PATTERN, "…"], FLOAT),
     "substring": ([STRING, NUMBER, "…"], STRING),
+    "contains": ([STRING, PATTERN], BOOLEAN),
     "match": ([STRING, PATTERN], BOOLEAN),
     "match_all": ([STRING, PATTERN], BOOLEAN),
     "search": ([STRING, PATTERN], STRING),
     "replace": ([STRING, PATTERN, STRING], STRING),
     "replace_all": ([STRING, PATTERN, STRING], STRING),
+}
+OF_DATES_TOO = ("hour_of_day", "day_of_week", "month_of_year")
+# What has no result for some values, or none that is a number.
+PARTIAL = {
+    *("sqrt", "exp", "expm1", "log", "log10", "log2", "log1p", "cot", "tan", "asin", "acos", "sinh", "cosh"),
+    *("acosh", "atanh", "pow", "root", "logn", "mod", "percent_of", "integer", "date", "search", "substring"),
+    *("/", "%", "^", "/=", "%="),
 }
 SPECIAL = ("bucket", "col", "not", "if")
 RESERVED = {
@@ -99,6 +120,18 @@ LOGICAL = {"or": 1, "nor": 1, "xor": 1, "and": 2, "nand": 2}
 COMPARING = dict.fromkeys(("==", "=", "!=", "<>", "<", "<=", ">", ">="), 3)
 ARITHMETIC = {"+": 4, "-": 4, "*": 5, "/": 5, "%": 5, "^": 6}
 STRENGTH = {**LOGICAL, **COMPARING, **ARITHMETIC}
+ASSIGNING = (":=", "+=", "-=", "*=", "/=", "%=")
+
+# What ExprTK or Perspective's documentation has, and this does not; and what to write instead, if there is.
+LOOPS = ("for", "while", "repeat", "break", "continue", "return")
+INSTEAD = {
+    "to_string": "string()",
+    "to_integer": "integer()",
+    "to_float": "float()",
+    "to_boolean": "boolean()",
+    "indexof": "match() or search()",
+    "null": "is_null()",
+}
 
 
 class ExpressionError(ValueError):
@@ -112,12 +145,17 @@ def check(text: str, columns: Mapping[str, str]) -> str:
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
-    return Reader(text, columns).read()
+    return family(Reader(text, columns).read())
+
+
+def family(kind: str) -> str:
+    """A type, but for numbers, which are all alike to whoever does not compute with them."""
+    return NUMBER if kind in NUMBERS else kind
 
 
 def find_types(texts: Mapping[str, str], columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """The types of columns and expressions, and what is wrong with an expression that has none, by name."""
-    types = {name: COLUMN_TYPES.get(kind, kind) for name, kind in columns.items()}
+    types = {name: family(kind) for name, kind in columns.items()}
     wrong = {}
     for name, text in texts.items():
         try:
@@ -125,6 +163,13 @@ def find_types(texts: Mapping[str, str], columns: Mapping[str, str]) -> tuple[di
         except ExpressionError as error:
             wrong[name] = str(error)
     return types, wrong
+
+
+def sources_of_null(text: str, columns: Mapping[str, str]) -> tuple[set[str], bool]:
+    """The columns from which a NULL can come into the result, and whether there may be none without that."""
+    reader = Reader(text, columns)
+    reader.read()
+    return reader.named, reader.is_partial
 
 
 class Reader:
@@ -135,14 +180,19 @@ class Reader:
         self.at = 0
         self.depth = 0
         self.columns = columns
+        self.named: set[str] = set()  # columns
+        self.is_partial = False  # whether there may be no result although all of these have a value
         self.variables: dict[str, str] = {}
         self.replacing = 0
         self.joining = 0
+        self.branches = 0  # that this place is within
         end = 0
         for found in TOKENS.finditer(text):
             if found.start() != end:
                 break
             end = found.end()
+            if found.lastgroup == "text" and not found[0].isascii():
+                raise ExpressionError(f"{found[0]}: the engine reads letters of ASCII alone there")
             if found.lastgroup in ("text", "column") and MISREAD.search(found[0]):
                 raise ExpressionError(f"{found[0]} is misread by the engine")
             if found.lastgroup != "space":
@@ -169,18 +219,34 @@ class Reader:
 
     def statement(self) -> str:
         is_new = self.skip("var")
-        if self.kind == "name" and self.tokens[self.at + 1][1] == ":=":
+        if self.kind == "name" and self.tokens[self.at + 1][1] in ASSIGNING:
             name = self.take()
-            self.take()
+            sign = self.take()
+            is_changed = sign != ":="
+            if is_changed and is_new:
+                self.fail("a variable needs a value: var x := 1")
             if is_new == (name in self.variables) or name.lower() in RESERVED or name.lower()[:6] == "column":
                 self.fail(f"{name} can't be a variable here")
             kind = self.expression()
-            if self.variables.setdefault(name, kind) != kind:
-                self.fail(f"{name} is a {self.variables[name]}, not a {kind}")
+            self.is_partial |= sign in PARTIAL
+            if is_changed:
+                self.expected(NUMBER, self.variables[name], sign)
+                self.expected(NUMBER, kind, sign)
+                kind = FLOAT
+            self.assign(name, kind)
             return kind
         if is_new:
             self.fail("a variable needs a value: var x := 1")
         return self.expression()
+
+    def assign(self, name: str, kind: str) -> None:
+        """Note a variable's type, which is one and the same in all rows."""
+        before = self.variables.setdefault(name, kind)
+        if family(before) != family(kind):
+            self.fail(f"{name} is a {family(before)}, not a {family(kind)}")
+        if before != kind and self.branches:  # in a branch, it would be this in one row and that in another
+            self.fail(f"{name} is {article(before)}, not {article(kind)}: begin with float(…)")
+        self.variables[name] = kind
 
     def expression(self) -> str:
         self.depth += 1
@@ -191,7 +257,7 @@ class Reader:
             self.condition(kind)
             kind = self.expression()
             self.expect(":")
-            self.same(kind, self.expression())
+            self.exactly(kind, self.expression())
         self.depth -= 1
         return kind
 
@@ -203,6 +269,8 @@ class Reader:
             if sign in ARITHMETIC:
                 self.expected(NUMBER, left, sign)
                 self.expected(NUMBER, right, sign)
+                left = FLOAT
+                self.is_partial |= sign in PARTIAL
             elif sign in COMPARING:
                 self.same(left, right)
                 left = BOOLEAN
@@ -218,16 +286,17 @@ class Reader:
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 self.fail("too deep")
-            self.expected(NUMBER, self.operand(), token)
+            operand = self.operand()
+            self.expected(NUMBER, operand, token)
             self.depth -= 1
-            return NUMBER
+            return operand
         if self.skip("("):
             inner = self.expression()
             self.expect(")")
             return inner
         self.take()
         if kind == "number":
-            return NUMBER
+            return FLOAT
         if kind == "text":
             return STRING
         if kind == "column":
@@ -237,11 +306,15 @@ class Reader:
         if token in ("true", "false", "True", "False"):
             return BOOLEAN
         if token == "pi":
-            return NUMBER
+            return FLOAT
         if token in self.variables:
             return self.variables[token]
         if token == "if":
             return self.choice()
+        if token in LOOPS:
+            self.fail(f"there is no {token!r} here: an expression has no loops")
+        if token in INSTEAD:
+            self.fail(f"there is no {token!r} here: use {INSTEAD[token]}")
         self.expect("(", f"there is no {token!r} here")
         return self.call(token)
 
@@ -252,21 +325,23 @@ class Reader:
         if self.skip(","):
             kind = self.expression()
             self.expect(",")
-            self.same(kind, self.expression())
+            self.exactly(kind, self.expression())
             self.expect(")")
             return kind
         self.expect(")")
         kind = self.branch()
         self.skip(";")
         self.expect("else", "an if needs an else here")
-        self.same(kind, self.branch())
+        self.exactly(kind, self.branch())
         return kind
 
     def branch(self) -> str:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail("too deep")
+        self.branches += 1
         kind = self.statements("}") if self.skip("{") else self.statement()
+        self.branches -= 1
         self.depth -= 1
         return kind
 
@@ -295,20 +370,30 @@ class Reader:
             return self.bucket(arguments, (starts[0], starts[1] - 1), (starts[1], self.at - 1))
         self.replacing += name in ("replace", "replace_all")
         self.joining += name == "concat"
+        self.is_partial |= name in PARTIAL or (name == "float" and arguments[:1] == [STRING])
         expected, result = FUNCTIONS[name]
         if "…" in expected:
-            expected = expected[:-1] + expected[-2:-1] * (len(arguments) - len(expected) + 1)
+            least = len(expected) - 1
+            expected = expected[:-1] + expected[-2:-1] * (len(arguments) - least)
+            if len(arguments) < least:
+                self.fail(f"{name}() takes {least} arguments or more")
         if len(arguments) != len(expected):
-            self.fail(f"{name}() takes {len(expected)} arguments")
+            self.fail(f"{name}() takes {len(expected)} {'argument' if len(expected) == 1 else 'arguments'}")
         for number, (wanted, kind) in enumerate(zip(expected, arguments, strict=True)):
             if wanted == PATTERN and not (literal[number] and kind == STRING):
                 self.fail(f"{name}() takes {PATTERN} there")
-            if name in ("day_of_week", "month_of_year") and kind == DATE:
+            if name in OF_DATES_TOO and kind == DATE:
                 continue
-            if wanted not in (ANY, PATTERN):
+            if wanted == SAME:
+                self.same(arguments[0], kind)
+            elif wanted not in (ANY, PATTERN):
                 self.expected(wanted, kind, f"{name}()")
         if name in SEARCHING and any(kind == "text" for kind, _ in self.tokens[starts[0] : starts[1]]):
             self.fail(f"{name}() takes no text in its first argument: the engine misreads it")
+        if result == SAME:
+            return FLOAT if arguments[0] in NUMBERS else arguments[0]
+        if result == NUMBER:
+            return arguments[0] if len(arguments) == 1 else FLOAT
         return result
 
     def bucket(self, arguments: list[str], what: tuple[int, int], width: tuple[int, int]) -> str:
@@ -317,11 +402,11 @@ class Reader:
         Nor does it bear what is no number at all, such as 1 / 0; float(…) makes it one.
         """
         kind, token = self.tokens[width[0]] if width[1] - width[0] == 1 else ("", "")
-        if arguments == [NUMBER, NUMBER] and kind == "number":
+        if arguments[0] in NUMBERS and kind == "number":
             if self.tokens[what[0]][0] in ("column", "number") and what[1] - what[0] == 1:
-                return NUMBER
+                return FLOAT
             if self.tokens[what[0]][1] in ("float", "integer") and self.closing(what[0] + 1) == what[1] - 1:
-                return NUMBER
+                return FLOAT
             self.fail("bucket() takes a column or float(…) here")
         if len(arguments) == 2 and arguments[0] in (DATE, DATETIME) and UNIT.fullmatch(token):
             return DATETIME if token[-2] in "smh" and arguments[0] == DATETIME else DATE
@@ -337,19 +422,27 @@ class Reader:
             at += 1
 
     def column(self, token: str) -> str:
-        kind = self.columns.get(token[1:-1])
-        return COLUMN_TYPES.get(kind, kind) if kind else self.fail(f"there is no column {token}")
+        self.named.add(token[1:-1])
+        return self.columns.get(token[1:-1]) or self.fail(f"there is no column {token}")
 
     def same(self, kind: str, other: str) -> None:
+        if family(kind) != family(other):
+            self.fail(f"here {article(family(kind))} and there {article(family(other))}")
+
+    def exactly(self, kind: str, other: str) -> None:
+        """Of the same type, so that a row's value is never of another than the next one's."""
+        self.same(kind, other)
         if kind != other:
-            self.fail(f"here a {kind} and there a {other}")
+            self.fail(f"here {article(kind)} and there {article(other)}: make both float(…)")
 
     def expected(self, wanted: str, kind: str, where: str) -> None:
-        if kind != wanted:
-            self.fail(f"{where} takes a {wanted}, not a {kind}")
+        if wanted == FLOAT and kind == INTEGER:
+            self.fail(f"{where} takes a float, not an integer: use float(…)")
+        if family(kind) != family(wanted):
+            self.fail(f"{where} takes a {family(wanted)}, not a {family(kind)}")
 
     def condition(self, kind: str) -> None:
-        if kind not in (BOOLEAN, NUMBER):
+        if kind != BOOLEAN and kind not in NUMBERS:
             self.fail("a condition is true or false")
 
     @property
@@ -377,3 +470,7 @@ class Reader:
 
     def fail(self, text: str) -> NoReturn:
         raise ExpressionError(text)
+
+
+def article(kind: str) -> str:
+    return f"an {kind}" if kind == INTEGER else f"a {kind}"

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 COLUMN_TYPES = ("string", "date", "datetime", "integer", "float", "boolean")  # in their order in a Schema
-AND = 0  # a way to join filters
+OR = 1  # a way to join filters; the other is and
 VIEW_NOT_FOUND = 1  # a status code of a ServerError
 OWN_QUESTION = 0xFFFFFFFF  # the message id of what the server itself asks; clients draw theirs at random
 OWN_SUBSCRIPTION = 0xFFFFFFFE  # the one of what it subscribes to
@@ -93,6 +93,7 @@ message HostedTable { string entity_id = 1; }
 message HostedTables { repeated HostedTable table_infos = 1; }
 message Dimensions { uint32 rows = 3; uint32 columns = 4; }
 message Made { string view_id = 1; }
+message Text { string json_string = 1; }
 message ServerError { string message = 1; uint32 status_code = 2; }
 message Response {
     uint32 msg_id = 1;
@@ -100,7 +101,8 @@ message Response {
     oneof response {
         HostedTables hosted_tables = 4; Port make_port = 5; Made make_view = 6; Schema table_schema = 7;
         Size table_size = 8; WrongExpressions validate = 9; Nothing view_delete = 11;
-        Dimensions view_dimensions = 12; Nothing view_on_delete = 34; WrongExpressions describe = 41;
+        Dimensions view_dimensions = 12; Text view_to_columns = 24; Nothing view_on_delete = 34;
+        WrongExpressions describe = 41;
         ServerError error = 50;
     }
 }

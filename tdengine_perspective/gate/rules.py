@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from tdengine_perspective.gate.expressions import NUMBER
-from tdengine_perspective.gate.protocol import AND
+from tdengine_perspective.gate.expressions import NUMBER, STRING
+from tdengine_perspective.gate.protocol import OR
 
 # What lies beyond would take the engine seconds, or end it.
 MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each
 MAX_PIVOTS = 6  # columns to group by, and to split by: each doubles the time
-MAX_EXPRESSIONS = 10  # of a view
+MAX_EXPRESSIONS = 20  # of a view
 MAX_EXPRESSIONS_LENGTH = 2000  # characters of all of these: 1,000 rows then take up to 0.25 s
 MAX_VIEW_NAME = 100  # characters; Perspective's own names have 21
 MAX_ROW = 1 << 24  # rows and columns; beyond it the engine's arithmetic overflows
@@ -21,6 +21,7 @@ MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where 
 
 ENGINES_OWN = b"psp_"
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)  # in an expression
+SAME_FOR_TEXTS = {"==": "in", "!=": "not in"}
 WRITES = {27: "table", 28: "delete", 31: "remove", 32: "replace", 33: "update", 38: "join"}
 
 
@@ -98,25 +99,9 @@ def check_view(config: Message) -> None:
             if value.WhichOneof("scalar") is None:
                 raise Refused(f"a filter without a value ({term.column} {term.op})")
             check_at_most(MAX_NUMBER, abs(value.float), "a number in a filter")
-    leave_out_nulls(config)
     for window in config.windows.values():
         check_at_most(MAX_ROW, max(window.rows, window.offset), "rows and offset of a window")
         check_at_most(MAX_NUMBER, abs(window.range), "range of a window")
-
-
-def leave_out_nulls(config: Message) -> None:
-    """Let a view by several columns have only the rows with a value in each of them.
-
-    Where there is none, the engine fails in the midst of an update, and no viewer hears of that update.
-    """
-    pivots = dict.fromkeys([*config.group_by, *config.split_by])
-    if len(pivots) < 2:
-        return
-    if len(config.filter) > 1 and config.filter_op != AND:
-        raise Refused("filters joined by or do not go together with several columns to group or split by")
-    config.filter_op = AND
-    for column in pivots:
-        config.filter.add(column=column, op="is not null").value.add(null=0)
 
 
 def check_size_of_expressions(expressions: Mapping[str, str]) -> None:
@@ -131,6 +116,15 @@ def check_aggregates(config: Message, types: dict[str, str]) -> None:
         kind = types.get(column, NUMBER)
         if kind != NUMBER and not {"avg", "mean"}.isdisjoint(aggregate.aggregations):
             raise Refused(f"there is no mean of {column}, which is a {kind}")
+
+
+def mend_filters(config: Message, types: dict[str, str]) -> None:
+    """Compare texts in a way that the engine bears: joined by or, == finds no text, and != every one."""
+    if config.filter_op != OR:
+        return
+    for term in config.filter:
+        if types.get(term.column) == STRING and term.op in SAME_FOR_TEXTS:
+            term.op = SAME_FOR_TEXTS[term.op]
 
 
 def check_at_most(limit: float, value: float, what: str) -> None:

@@ -6,6 +6,7 @@ import perspective
 from google.protobuf.message import Message
 
 from tdengine_perspective.gate.conversation import EngineSession, View, make_view
+from tdengine_perspective.gate.copies import null_sources
 from tdengine_perspective.gate.expressions import find_types
 from tdengine_perspective.gate.protocol import (
     COLUMN_TYPES,
@@ -23,6 +24,7 @@ from tdengine_perspective.gate.rules import (
     check_aggregates,
     check_request,
     check_size_of_expressions,
+    mend_filters,
 )
 from tdengine_perspective.gate.viewers import Viewers
 
@@ -44,6 +46,7 @@ class ViewerSession(EngineSession):
         super().__init__(viewers.engine)
         self.send = send
         self.shared_views = viewers.shared_views
+        self.copies = viewers.shared_views.copies
         self.all_names = viewers.view_names
         self.views: dict[str, View] = {}
         self.subscriptions: dict[str, dict[int, str]] = {}  # by view or table: number and kind
@@ -99,12 +102,15 @@ class ViewerSession(EngineSession):
                     self.send(response(subscription, name, view_on_delete={}))
             self.forget_view(name)
             return self.send(response(number, name, view_delete={}))
-        request.entity_id = view.name
+        is_subscription = "_on_" in kind or "_remove_" in kind
+        if kind in CHANGES:
+            self.copies.note_change(view, kind, request)
+        request.entity_id = view.name if is_subscription else self.copies.name_now(view)
         if kind.startswith("view_to_"):
-            self.clip(view, getattr(request, kind).viewport)
+            self.clip(view, request.entity_id, getattr(request, kind).viewport)
         if kind == "view_column_paths":
-            self.clip(view, request.view_column_paths)
-        if view.is_shared and "_on_" not in kind and "_remove_" not in kind:
+            self.clip(view, request.entity_id, request.view_column_paths)
+        if view.is_shared and not is_subscription:
             return self.send(number_field(number) + self.shared_views.answer(view, request))
         for answer in self.ask(request):
             self.send(answer)
@@ -125,6 +131,7 @@ class ViewerSession(EngineSession):
             return True
         if kind != "validate":
             check_aggregates(content.config, types)
+            mend_filters(content.config, types)
         return False
 
     def columns(self, table: str) -> dict[str, str]:
@@ -139,7 +146,9 @@ class ViewerSession(EngineSession):
         # The engine would put the view in the place of the other one, and the next update would end it.
         if not name or name in self.all_names or name in self.table_names():
             raise Refused("there is a view or a table of this name")
-        made = self.shared_views.join(request)
+        made = self.shared_views.join(
+            request, null_sources(request.make_view.config, self.columns(request.entity_id))
+        )
         if isinstance(made, bytes):
             return self.send(number_field(request.msg_id) + made)
         size = self.ask_own(Request(entity_id=request.entity_id, table_size={})).table_size.size
@@ -162,6 +171,8 @@ class ViewerSession(EngineSession):
         made = make_view(self, making, is_shared=False)
         if isinstance(made, bytes):
             raise Refused(Response.FromString(made).error.message)
+        made.null_sources = shared.null_sources
+        self.shared_views.watch(made)
         for number, kind in self.subscriptions.get(name, {}).items():
             self.ask(Request(msg_id=number, entity_id=name, **{kind: {}}))
         self.leave(name)
@@ -171,6 +182,7 @@ class ViewerSession(EngineSession):
         """Give up a view in the engine, or this viewer's part in it."""
         view = self.views.pop(name)
         if not view.is_shared:
+            self.copies.forget(view)
             self.ask_own(Request(entity_id=view.name, view_delete={}))
             return
         for number, kind in self.subscriptions.get(name, {}).items():
@@ -192,12 +204,12 @@ class ViewerSession(EngineSession):
             raise Refused(f"a viewer can have {MAX_SUBSCRIPTIONS} subscriptions")
         self.subscriptions.setdefault(request.entity_id, {})[request.msg_id] = kind
 
-    def clip(self, view: View, window: Message) -> None:
+    def clip(self, view: View, name: str, window: Message) -> None:
         """Limit the part of a view that is asked for to what there is: the engine allocates what is asked.
 
         Raises Refused when it has too many cells.
         """
-        question = Request(entity_id=view.name, view_dimensions={})
+        question = Request(entity_id=name, view_dimensions={})
         asked = self.shared_views.answer(view, question) if view.is_shared else self.answer_to(question)
         size = Response.FromString(asked).view_dimensions
         rows = clip(window, "start_row", "end_row", size.rows) if hasattr(window, "end_row") else 1

@@ -1,11 +1,13 @@
 """Owns the views that viewers share, so that the engine computes each of them once."""
 
 import uuid
+from collections.abc import Collection
 
 import perspective
 from google.protobuf.message import Message
 
 from tdengine_perspective.gate.conversation import EngineSession, View, make_view
+from tdengine_perspective.gate.copies import Copies
 from tdengine_perspective.gate.protocol import OWN_QUESTION, OWN_SUBSCRIPTION, Request
 
 MAX_KEPT = 16 << 20  # bytes of answers that are kept until the next update, for who asks the same
@@ -17,13 +19,14 @@ class SharedViews(EngineSession):
     and each answer from it once. A viewer that is about to change its view gets one of its own instead.
     """
 
-    def __init__(self, server: perspective.Server):
+    def __init__(self, server: perspective.Server, columns_with_nulls: Collection[str] = ()):
         super().__init__(server)
+        self.copies = Copies(self, columns_with_nulls)
         self.views: dict[bytes, View] = {}  # by what they show
         self.kept = 0  # bytes of answers
         self.updates = 0
 
-    def join(self, request: Message) -> View | bytes:
+    def join(self, request: Message, null_sources: frozenset[str] = frozenset()) -> View | bytes:
         """The view that a viewer asks for; the engine's answer, without its number, where it makes none."""
         shown = content_key(request)
         if shown not in self.views:
@@ -33,20 +36,27 @@ class SharedViews(EngineSession):
             made = make_view(self, making, is_shared=True)
             if isinstance(made, bytes):
                 return made
+            made.null_sources = null_sources
             self.views[shown] = made
-            self.ask(Request(msg_id=OWN_SUBSCRIPTION, entity_id=made.name, view_on_update={}))
+            self.watch(made)
         view = self.views[shown]
         view.viewers += 1
         return view
+
+    def watch(self, view: View) -> None:
+        """Hear of the updates that a view has."""
+        self.ask(Request(msg_id=OWN_SUBSCRIPTION, entity_id=view.name, view_on_update={}))
 
     def leave(self, view: View) -> None:
         view.viewers -= 1
         if view.viewers == 0:
             del self.views[content_key(view.request)]
+            self.copies.forget(view)
             self.ask_own(Request(entity_id=view.name, view_delete={}))
 
     def answer(self, view: View, request: Message) -> bytes:
         """The answer to a request that leaves the view as it is, without its number."""
+        request.entity_id = self.copies.name_now(view)
         request.msg_id = OWN_QUESTION
         question = request.SerializeToString(deterministic=True)
         answer = view.answers.get(question)

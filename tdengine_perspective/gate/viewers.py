@@ -1,5 +1,6 @@
 """Owns the viewers of a server: who is connected, and what they have together."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 import perspective
@@ -23,13 +24,18 @@ class Viewers:
 
     def __init__(self, engine: perspective.Server):
         self.engine = engine
-        self.shared_views = SharedViews(engine)
+        self.columns_with_nulls: set[str] = set()
+        self.shared_views = SharedViews(engine, self.columns_with_nulls)
         self.view_names: set[str] = set()  # of all viewers' views
         self.connected: set[Connected] = set()
 
     @property
     def is_full(self) -> bool:
         return len(self.connected) >= MAX_VIEWERS
+
+    def note_nulls(self, columns: Collection[str]) -> None:
+        """Take note of columns that have NULLs now."""
+        self.columns_with_nulls.update(columns)
 
     def send_away(self, reason: str) -> None:
         """Close all viewers' WebSockets, so that nothing in the engine is theirs; they may come again."""

@@ -31,7 +31,7 @@ def nothing_in_window(settings: Settings, older: Older | None, clock: int) -> st
 def too_many_ahead(settings: Settings, schema: Schema, times: Times, newest: int) -> str:
     """That rows ahead of TDengine's clock, up to `newest`, leave little room for those of now; what helps."""
     table, limit = settings.table, settings.perspective_limit
-    enough = round_up(times.ahead_in_table + limit)
+    enough = round_up(times.ahead_in_table + max(times.ahead_in_table, limit))
     remove = f"DELETE FROM {TDengine.of(settings).table_sql} WHERE {schema.key} > NOW() + {AHEAD // 1000}s"
     if enough > MOST_ROWS:
         return (

@@ -1,7 +1,9 @@
 """Owns the Perspective table that follows TDengine."""
 
+import json
 import logging
 from collections.abc import Callable, Collection
+from typing import Any
 
 import perspective
 
@@ -19,6 +21,7 @@ class Mirror:
 
     send_viewers_away(reason): called before the table is deleted, as it can't be while there are views of it.
     check_columns(names): called with the columns of each table that is made.
+    note_nulls(names): called with the columns in which there are NULLs, those of an update or of all rows.
     """
 
     def __init__(
@@ -27,11 +30,13 @@ class Mirror:
         settings: Settings,
         send_viewers_away: Callable[[str], None] = lambda reason: None,
         check_columns: Callable[[Collection[str]], None] = lambda names: None,
+        note_nulls: Callable[[Collection[str]], None] = lambda names: None,
     ):
         self.client = client
         self.settings = settings
         self.send_viewers_away = send_viewers_away
         self.check_columns = check_columns
+        self.note_nulls = note_nulls
         self.table: perspective.Table | None = None
         self.schema: Schema | None = None
         self.state = State(settings)
@@ -88,6 +93,11 @@ class Mirror:
 
     def update_table(self, poll: Poll) -> None:
         """Hand the change to the table, as one update; the viewers hear of it from the engine."""
+        if poll.update and "null" in poll.update:
+            columns = json.loads(poll.update)
+            self.note_nulls([name for name, values in columns.items() if None in values])
+            if poll.whole or self.state.rows == 0:
+                return replace_rows(self.table, columns)
         if poll.whole and poll.update:
             self.table.replace(poll.update, format="columns")
         elif poll.update:
@@ -107,9 +117,32 @@ class Mirror:
         columns = [*self.table.columns(), "__INDEX__"]
         everything = self.table.view(columns=columns, expressions={"__INDEX__": "index()"})
         try:
-            self.table.replace(everything.to_arrow())
-        except perspective.PerspectiveError as error:  # rare, and nobody knows what the table holds now
+            replace_rows(self.table, everything.to_columns())
+        except perspective.PerspectiveError as error:  # nobody knows what the table holds now
             self.failed_renewal = error
         everything.delete()  # or each later update would compute it, too
         return_freed_memory()
         self.memory.begin_anew()
+
+
+def replace_rows(table: perspective.Table, columns: dict[str, list[Any]]) -> None:
+    """Have the table hold these rows alone, as one update; `__INDEX__` says which slots they go to.
+
+    Row by row, without the NULLs: where the engine gets the first rows of an empty table as columns, or as
+    Arrow, their NULLs are others to it than those that come later, and what is grouped by them goes wrong.
+    And Arrow with `__INDEX__` it reads on several threads, one of which may move what the others look at.
+    """
+    names = list(columns)
+    rows = [
+        {name: exact(value) for name, value in zip(names, row, strict=True) if value is not None}
+        for row in zip(*columns.values(), strict=True)
+    ]
+    if rows:
+        table.replace(json.dumps(rows), format="json")
+    else:
+        table.clear()
+
+
+def exact(value: Any) -> Any:
+    """A float as text, which Perspective reads to the last bit, and JSON's numbers only nearly."""
+    return repr(value) if type(value) is float else value
