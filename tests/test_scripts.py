@@ -7,6 +7,7 @@ real parts.
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import re
@@ -15,11 +16,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import termios
 import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -735,6 +738,87 @@ def test_a_real_venv_is_made_with_a_real_python(setup: Setup) -> None:
     )
     assert prefix.stdout == f"{setup.clone / 'venv'}\n"
     assert setup.install(PYTHON=sys.executable).stdout == ""
+
+
+@pytest.fixture
+def packages(setup: Setup) -> dict[str, str]:
+    """Settings with which pip finds one package, `somewhere`, without a network; the set-up asks for it."""
+    (setup.clone / "requirements.txt").write_text("somewhere==1.0\n")
+    folder = setup.clone / "packages"
+    folder.mkdir()
+    info = "somewhere-1.0.dist-info"
+    with zipfile.ZipFile(folder / "somewhere-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("somewhere.py", "")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: somewhere\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder.as_uri()}
+
+
+def test_packages_go_into_venv_whatever_the_settings_of_pip_say(
+    setup: Setup, packages: dict[str, str], tmp_path: Path
+) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    file = f"[global]\nuser = true\nroot = {elsewhere}\n[install]\ntarget: {elsewhere}\nprefix={elsewhere}\n"
+    home = tmp_path / "home"
+    own = home / ".config" / "pip" / "pip.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text(file)
+    named = tmp_path / "named.conf"
+    named.write_text(file)
+    venv = setup.clone / "venv"
+    for settings in (
+        {"PIP_USER": "1"},
+        {"PIP_TARGET": elsewhere},
+        {"PIP_PREFIX": elsewhere},
+        {"PIP_ROOT": elsewhere},
+        {"PIP_DRY_RUN": "1"},
+        {"PIP_NO_BINARY": ":all:"},
+        {"PIP_REQUIRE_VIRTUALENV": "1"},
+        {"HOME": str(home), "XDG_CONFIG_HOME": ""},
+        {"PIP_CONFIG_FILE": str(named)},
+    ):
+        done = setup.install(**packages, **settings)
+        assert done.returncode == 0, f"{settings}: {done.stderr}"
+        found = list(venv.glob("lib/python*/site-packages/somewhere*"))
+        assert len(found) == 2, settings
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (venv / "requirements.txt.installed").unlink()
+    assert not Path(elsewhere).exists()
+
+
+def test_nothing_is_built_from_sources(setup: Setup, packages: dict[str, str]) -> None:
+    (wheel,) = (setup.clone / "packages").iterdir()
+    wheel.unlink()
+    built = setup.clone / "built"
+    with tarfile.open(wheel.with_name("somewhere-1.0.tar.gz"), "w:gz") as sources:
+        for name, text in {"setup.py": f"open({str(built)!r}, 'w')", "PKG-INFO": "Name: somewhere"}.items():
+            member = tarfile.TarInfo(f"somewhere-1.0/{name}")
+            member.size = len(text)
+            sources.addfile(member, io.BytesIO(text.encode()))
+    done = setup.install(**packages, PIP_NO_BUILD_ISOLATION="0")  # which, so written, is "with what there is"
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("install.sh: could not install the packages")
+    assert not built.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it makes Python take its system for another Linux")
+@pytest.mark.parametrize("system", ["another processor", "another C library"])
+def test_a_system_without_a_wheel_is_told_in_one_line(
+    setup: Setup, packages: dict[str, str], tmp_path: Path, system: str
+) -> None:
+    (tmp_path / "_manylinux.py").write_text("def manylinux_compatible(*version):\n    return False\n")
+    pretended = {
+        "another processor": {"_PYTHON_HOST_PLATFORM": "linux-ppc64le"},
+        "another C library": {"PYTHONPATH": str(tmp_path)},  # such as Alpine's, or one that is too old
+    }
+    done = setup.install(**packages, **pretended[system])
+    assert done.returncode == 1
+    assert done.stderr.startswith("install.sh: perspective-python has no package for CPython 3.")
+    assert "glibc 2.28 or newer" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Installing" not in done.stdout
 
 
 def test_run_sh_sets_up_first(stubs: Path, setup: Setup) -> None:
