@@ -218,9 +218,13 @@ def numbers(about: wire.Type) -> str:
 
 def system_tables() -> Iterator[str]:
     yield ""
-    yield "## Tables of information_schema"
+    yield "## Tables of the system"
     yield ""
-    tables = store.SYSTEM_TABLES.items()
+    tables = [
+        (f"{database}.{name}", columns)
+        for database, known in store.SYSTEM_TABLES.items()
+        for name, columns in known.items()
+    ]
     rows = [(f"`{name}`", ", ".join(f"`{column}`" for column in columns)) for name, columns in tables]
     yield from table(("table", "columns"), rows)
 

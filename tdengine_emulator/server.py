@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tornado.web
 import tornado.websocket
@@ -32,7 +33,13 @@ ACTIONS = {
     wire.BIND2: "stmt2_bind",
 }
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
-STATUSES = {3: 401, 4357: 401, 4358: 400, 4388: 401}  # of REST, by its errors' codes; all others have 200
+STATUSES = {
+    3: 401,
+    4357: 401,
+    4358: 400,
+    4388: 401,
+    ADAPTER_ERROR: 400,
+}  # of REST, by its errors' codes; all others have 200
 
 logging.getLogger("tornado.general").setLevel(logging.ERROR)
 
@@ -52,6 +59,14 @@ def log_in(user: str, password: str) -> None:
     refuse_if(USERS[user] != password, 0x0357, "Authentication failure")
 
 
+def time_zone(name: str) -> tzinfo:
+    """The zone of that name; UTC where there is none, as in TDengine."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return UTC
+
+
 class Socket(tornado.websocket.WebSocketHandler):
     """One client: its user, its database, its prepared statements and its unread results.
 
@@ -65,12 +80,17 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.store = store
         self.user: str | None = None
         self.database: str | None = None
+        self.zone: tzinfo | None = None
+        self.number = 0  # in the list of connections
         self.result_numbers = self.statement_numbers = 0
         self.prepared: dict[int, Prepared] = {}
         self.results: dict[int, deque[bytes]] = {}
 
     def open(self) -> None:
         self.set_nodelay(True)
+
+    def on_close(self) -> None:
+        self.store.remove_connection(self.number)
 
     def on_message(self, message: str | bytes) -> None:
         self.started = time.perf_counter_ns()
@@ -139,18 +159,20 @@ class Socket(tornado.websocket.WebSocketHandler):
         """The version, before or after the login."""
         return {"version": VERSION}
 
-    def do_conn(self, user: str, password: str, db: str = "", **_: Any) -> dict[str, Any]:
+    def do_conn(self, user: str, password: str, db: str = "", tz: str = "", **_: Any) -> dict[str, Any]:
         """Log in, and use a database if one is named."""
         refuse_if(self.user is not None, ADAPTER_ERROR, "duplicate connections")
         log_in(user, password)
         if db:
             self.store.precision_of(db)
-        self.user, self.database = user, db or None
+        self.user, self.database, self.zone = user, db or None, time_zone(tz) if tz else None
+        host, client_port, *_ = self.request.connection.context.address
+        self.number = self.store.add_connection(user, f"{host}:{client_port}")
         return {"version": VERSION}
 
     def do_binary_query(self, frame: bytes) -> dict[str, Any]:
         """Execute a statement."""
-        result = sql.execute(self.store, wire.parse_query(frame), self.database)
+        result = sql.execute(self.store, wire.parse_query(frame), self.database, zone=self.zone)
         self.database = result.use or self.database
         head = {"is_update": result.fields is None, "affected_rows": result.affected}
         return head | self.answer_with_result(result, [column.length for column in result.fields or ()])
@@ -266,7 +288,8 @@ class Prepared:
         """Take rows for the table, with the tags, that were set before (version 1)."""
         insert = self.insert_for(self.table)
         known, per_second = zip(insert.tag_columns, self.tags, strict=False), insert.table.per_second
-        tags = [(tag.kind, [converted(value, tag, per_second)]) for tag, value in known]
+        zone = self.socket.zone
+        tags = [(tag.kind, [converted(value, tag, per_second, zone)]) for tag, value in known]
         return self.bind([BoundTable(self.table, tags, wire.decode_block(frame[wire.HEAD :]))])
 
     def do_stmt2_bind(self, frame: bytes) -> dict[str, Any]:
@@ -289,7 +312,9 @@ class Prepared:
         bound, self.bound = self.bound, []
         if not self.is_insert:
             parameters = [values[0] for table in bound for _, values in table.columns]
-            self.result = sql.execute(self.socket.store, self.text, self.database, parameters)
+            self.result = sql.execute(
+                self.socket.store, self.text, self.database, parameters, self.socket.zone
+            )
             self.result.rows = list(self.result.rows)
             return {"affected": 0}
         refuse_if(not bound, 0x022A, "Stmt API usage error")
@@ -346,8 +371,8 @@ def refuse_unfit_values(
         refuse_if(len(values) != rows, 0x0200, "row number in each bind param should be the same")
         is_right = kind == column.kind or (kind, column.kind) == ("VARCHAR", "JSON")
         refuse_if(not is_right, 0x0200, "column type mis-match with buffer type")
-        if column.precision:
-            raise not_understood("a bound DECIMAL")
+        if column.precision and any(value is not None for value in values):
+            raise not_understood("a bound DECIMAL, in whose place TDengine 3.3.7.5 stores any other number")
         refuse_if(not column.type.code and any(too_long(value, column) for value in values), *complaint)
         if column.kind == "JSON":
             values[:] = [converted(value, column, 0) for value in values]
@@ -399,34 +424,38 @@ class Sql(Rest):
             kind, _, content = self.request.headers["Authorization"].partition(" ")
             if (kind, content) != ("Taosd", LOGIN_TOKEN):
                 log_in(*base64.b64decode(content, validate=True).decode().split(":", 1))
+            zone = self.get_query_argument("tz", "")
+            is_unknown = zone != "" and str(time_zone(zone)) != zone
+            refuse_if(is_unknown, ADAPTER_ERROR, f"unknown time zone {zone}")
             result = sql.execute(self.store, self.request.body.decode(errors="replace"), database)
             with sql.sqlite_errors_as_answers():
-                self.reply(rest_answer(result))
+                self.reply(rest_answer(result, time_zone(zone)))
         except TaosError as error:
             self.fail(error.code, error.message)
         except (ValueError, TypeError):
             self.fail(4388, "invalid basic Authorization")
 
 
-def rest_answer(result: Result) -> dict[str, Any]:
+def rest_answer(result: Result, zone: tzinfo) -> dict[str, Any]:
     fields, rows = result.fields, result.rows
     if fields is None:
         fields, rows = [Column("affected_rows", "INT", 4)], [[result.affected]]
     kinds = [f"DECIMAL({c.precision},{c.scale})" if c.precision else c.kind for c in fields]
     meta = [[column.name, kind, column.length] for column, kind in zip(fields, kinds, strict=True)]
-    columns = [(column, result.precision) for column in fields]
+    columns = [(column, result.precision, zone) for column in fields]
     data = [[as_json(value, *column) for value, column in zip(row, columns, strict=True)] for row in rows]
     return {"code": 0, "column_meta": meta, "data": data, "rows": len(data)}
 
 
-def as_json(value: Any, column: Column, precision: int) -> Any:
-    """A value as taosAdapter's REST writes it: ISO times, FLOAT in the fewest digits."""
+def as_json(value: Any, column: Column, precision: int, zone: tzinfo) -> Any:
+    """A value as taosAdapter's REST writes it: ISO times in the zone, FLOAT in the fewest digits."""
     if value is None:
         return None
     if column.kind == "TIMESTAMP":
         digits = 3 * (precision + 1)
         seconds, fraction = divmod(value, 10**digits)
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{fraction:0{digits}d}Z"
+        moment = datetime.fromtimestamp(seconds, zone).isoformat()
+        return f"{moment[:19]}.{fraction:0{digits}d}{moment[19:].replace('+00:00', 'Z')}"
     if column.kind in ("FLOAT", "DOUBLE"):
         number = float(value)
         return wire.fewest_digits(shortest(number) if column.kind == "FLOAT" else number)

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +22,14 @@ from tdengine_emulator.store import (
     MISSING,
     TBNAME,
     VERSION,
+    VIEWS,
     Result,
     Store,
     Table,
     TableName,
     not_understood,
     quoted,
+    system_fields,
 )
 from tdengine_emulator.wire import MAX_INTEGER, TYPES, Column, TaosError, converted, refuse_if
 
@@ -53,10 +56,12 @@ FUNCTIONS = {
     "now": "the emulator's clock, TIMESTAMP; also without the parentheses",
     "server_version": "the emulator's version",
     "sum": "the sum of numbers",
+    "timezone": "the time zone of the connection",
 }
 OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
 COLUMNS = ("column", "tbname")
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
+ANY = "'%'"
 UNBOUND = (0x0236, "bind number out of range or not match")
 
 
@@ -96,12 +101,18 @@ class TableInsert(NamedTuple):
     rows: list[list[Term]]
 
 
-def execute(store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()) -> Result:
-    """Do what a statement says, in the database that its connection uses; raises TaosError."""
+def execute(
+    store: Store,
+    text: str,
+    database: str | None,
+    parameters: Sequence[Any] = (),
+    zone: tzinfo | None = None,
+) -> Result:
+    """Do what a statement says, in the database and the time zone of its connection; raises TaosError."""
     with sqlite_errors_as_answers():
         tree = parse(text)
         with store.transaction():
-            return Statement(store, text, database, parameters).visit(tree) or Result()
+            return Statement(store, text, database, parameters, zone).visit(tree) or Result()
 
 
 @contextmanager
@@ -127,7 +138,9 @@ def parse(text: str) -> Tree:
         rest = without_case(text[at:].strip())
         if isinstance(error, ReservedWord) and is_inserted_into(text, at, error.token):
             raise TaosError(0x0216, f"syntax error near '{rest}' (table_name is expected)") from None
-        is_plain = isinstance(error, ReservedWord) or len(rest) == len(text.strip())
+        is_plain = len(rest) == len(text.strip())
+        if isinstance(error, ReservedWord):  # which may begin what TDengine understands, and the emulator not
+            is_plain = not (rest.startswith(("case", "_")) or text.lstrip()[:4].lower() == "show")
         refuse_if(is_plain, 0x2600, f'syntax error near "{rest}"')
         raise not_understood(f'syntax error near "{rest}"') from None
 
@@ -146,6 +159,15 @@ def is_inserted_into(text: str, at: int, word: str) -> bool:
 @v_args(inline=True)
 class NamesAndTypes(Transformer):
     """Names, types and what is made of them: the rules that mean the same wherever they stand."""
+
+    def option(self, word: Token, value: Token) -> tuple[str, Any]:
+        """An option of a database: days for a duration."""
+        if value.type == "DURATION":
+            days = int(value[:-1]) * NANOSECONDS[value[-1].lower()] / NANOSECONDS["d"]
+            return word.lower(), int(days) if days.is_integer() else str(value)
+        if value.type == "NUMBER" and not value.isdigit():
+            raise UnexpectedToken(value, ())
+        return word.lower(), int(value) if value.type == "NUMBER" else unescaped(value)
 
     def if_needed(self) -> bool:
         return True
@@ -211,8 +233,16 @@ PARSER = Lark(GRAMMAR, parser="lalr", transformer=NamesAndTypes(), cache=str(TAB
 class Statement(Interpreter):
     """One statement. Its methods are named for the grammar's rules; SQLite writes the others as TDengine."""
 
-    def __init__(self, store: Store, text: str, database: str | None, parameters: Sequence[Any] = ()):
+    def __init__(
+        self,
+        store: Store,
+        text: str,
+        database: str | None,
+        parameters: Sequence[Any] = (),
+        zone: tzinfo | None = None,
+    ):
         self.store, self.text, self.database, self.parameters = store, text, database, list(parameters)
+        self.zone = zone
         self.nanoseconds = time.time_ns()
         self.subtable: str | None = None  # the table of a prepared INSERT
         self.table: Table | None = None  # what is read or written
@@ -249,12 +279,37 @@ class Statement(Interpreter):
         refuse_if(not tags, 0x2649, f"Invalid tag name: {tag}")
         self.store.set_tag(table, tags[0], *self.column_values([self.visit(value)], tags))
 
-    def show(self, what: Token) -> Result:
-        text = "SELECT name FROM information_schema.ins_databases"
-        if what.type != "DATABASES":
-            self.store.precision_of(self.database)
-            where = f"WHERE db_name = {literal(self.database).text}"
-            text = f"SELECT {what[:-1]}_name FROM information_schema.ins_{what} {where}"
+    def show_databases(self, whose: Token | None) -> Result:
+        are = "IN" if whose and whose.type == "SYSTEM" else "NOT IN"
+        where = f"WHERE name {are} ('information_schema', 'performance_schema')" if whose else ""
+        return self.of_system(f"SELECT name FROM information_schema.ins_databases {where}")
+
+    def show_stables(self, database: str | None, like: Token | None) -> Result:
+        return self.tables_of(database, "ins_stables", "stable_name", f"stable_name LIKE {like or ANY}")
+
+    def show_tables(self, kind: Token | None, database: str | None, like: Token | None) -> Result:
+        of_kind = f" AND type = '{kind.upper()}_TABLE'" if kind else ""
+        where = f"table_name LIKE {like or ANY}{of_kind}"
+        return self.tables_of(database, "ins_tables", "table_name", where)
+
+    def tables_of(self, database: str | None, table: str, name: str, where: str) -> Result:
+        """The names in a table of information_schema, of the database or the one in use."""
+        database = database or self.database
+        refuse_if(database is None, 0x2600, "database not specified")
+        self.store.precision_of(database)
+        where = f"db_name = {literal(str(database)).text} AND {where}"
+        return self.of_system(f"SELECT {name} FROM information_schema.{table} WHERE {where}")
+
+    def show_views(self, _database: str | None) -> Result:
+        return Result(system_fields(VIEWS))
+
+    def show_dnodes(self) -> Result:
+        return self.of_system("SELECT * FROM information_schema.ins_dnodes")
+
+    def show_connections(self) -> Result:
+        return self.of_system("SELECT * FROM performance_schema.perf_connections")
+
+    def of_system(self, text: str) -> Result:
         return Statement(self.store, text, None).visit(parse(text))
 
     # Writing
@@ -298,7 +353,7 @@ class Statement(Interpreter):
             value = term.value
             if value is None and term.text != "NULL":
                 ((value,),) = self.store.rows(f"SELECT {term.text}")
-            found.append(converted(value, column, self.per_second))
+            found.append(converted(value, column, self.per_second, self.zone))
         return found
 
     def delete(self, name: TableName, where: Tree | None) -> Result:
@@ -377,8 +432,8 @@ class Statement(Interpreter):
         for column in [term.column for term in terms if term.column.kind in ("TIMESTAMP", *BYTES)]:
             for at, term in enumerate(terms):
                 if isinstance(term.value, str):
-                    value = converted(term.value, column._replace(length=MAX_LENGTH), self.per_second)
-                    terms[at] = literal(value)
+                    column = column._replace(length=MAX_LENGTH)
+                    terms[at] = literal(converted(term.value, column, self.per_second, self.zone))
         texts = [*map(comparable, terms)]
         if (
             chained_by(parts)
@@ -456,6 +511,8 @@ class Statement(Interpreter):
         name = word.lower()
         if name in ("server_version", "database") and argument is None:
             return literal(VERSION if name == "server_version" else self.database)
+        if name == "timezone" and argument is None:
+            return literal(f"{datetime.now(self.zone).astimezone(self.zone):{self.zone or '%Z'} (%Z, %z)}")
         if name == "count" and argument:
             return Term(f"COUNT({self.term_of(argument).text})", BIGINT)
         if name not in BY_TIME | AGGREGATES or not isinstance(argument, Tree):

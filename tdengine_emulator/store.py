@@ -7,6 +7,7 @@ integers in the database's precision.
 
 import json
 import logging
+import os
 import re
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tdengine_emulator.wire import Column, TaosError, refuse_if, storable
+from tdengine_emulator.wire import TYPES, Column, TaosError, refuse_if, storable
 
 log = logging.getLogger("tdengine_emulator")
 VERSION = "3.3.7.5.emulator"
@@ -28,7 +29,7 @@ MOST_IN_SQLITE = 1997  # of its 2,000 columns, since tables have some of the sto
 MAX_ROW_BYTES, MAX_TAG_BYTES = 65531, 16384
 LONGEST_TEXT, LONGEST_TAG, LONGEST_COLUMN_NAME = 65517, 16382, 64
 LONGEST_TABLE_NAME, LONGEST_DATABASE_NAME = 192, 64
-KEEP_SECONDS = 3650 * 86400
+KEEP_DAYS = 3650
 LAST_SECOND = 31_556_995_200
 MARKED = re.compile(r"[A-Z#^]")
 PRECISIONS = ["ms", "us", "ns"]
@@ -37,7 +38,8 @@ TBNAME = Column("tbname", "VARCHAR", 270)
 SCHEMA = """
 PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS databases (id INTEGER PRIMARY KEY, name UNIQUE, precision);
-INSERT OR IGNORE INTO databases VALUES (1, 'information_schema', 'ms'), (2, 'performance_schema', 'ms');
+INSERT OR IGNORE INTO databases (id, name, precision)
+    VALUES (1, 'information_schema', 'ms'), (2, 'performance_schema', 'ms');
 CREATE TABLE IF NOT EXISTS tables
     (id INTEGER PRIMARY KEY, database, name, columns, tags, UNIQUE (database, name));
 CREATE TABLE IF NOT EXISTS subtables
@@ -48,20 +50,73 @@ CREATE TEMP VIEW tables_by_name AS
     UNION ALL SELECT database, name, id, name, columns, tags, NULL FROM tables WHERE tags <> '[]';
 CREATE TEMP VIEW ins_databases AS SELECT name, precision FROM databases ORDER BY id;
 CREATE TEMP VIEW ins_stables AS
-    SELECT name AS stable_name, database AS db_name, json_array_length(columns) AS columns,
-    json_array_length(tags) AS tags FROM tables WHERE tags <> '[]';
+    SELECT name AS stable_name, database AS db_name, created AS create_time,
+    json_array_length(columns) AS columns, json_array_length(tags) AS tags FROM tables WHERE tags <> '[]';
 CREATE TEMP VIEW ins_tables AS
     SELECT known_as AS table_name, database AS db_name, iif(tags = '[]', NULL, name) AS stable_name,
     json_array_length(columns) AS columns, iif(tags = '[]', 'NORMAL_TABLE', 'CHILD_TABLE') AS type
     FROM tables_by_name WHERE subtable;
+CREATE TEMP VIEW ins_indexes AS
+    SELECT tags ->> '$[0][0]' || '_' || name AS index_name, database AS db_name, name AS table_name,
+    NULL AS vgroup_id, created AS create_time, tags ->> '$[0][0]' AS column_name, 'tag_index' AS index_type
+    FROM tables WHERE tags <> '[]';
+CREATE TEMP TABLE ins_dnodes (id, endpoint, vnodes, support_vnodes, status, create_time, reboot_time, note);
+CREATE TEMP TABLE connections (conn_id INTEGER PRIMARY KEY, user, end_point, login_time);
+CREATE TEMP VIEW perf_connections AS
+    SELECT conn_id, user, 'taosadapter' AS app, {process} AS pid, end_point, login_time,
+    CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS last_access, '' AS user_app,
+    '127.0.0.1' AS user_ip FROM connections;
 """
-# information_schema's tables, and what DESCRIBE gives: columns and lengths; 4 is an INT, all else a VARCHAR.
-DESCRIBED = {"field": 325, "type": 20, "length": 4, "note": 16, "encode": 12, "compress": 12, "level": 12}
-SYSTEM_TABLES = {
+# Columns of the system's tables and of what DESCRIBE and SHOW VIEWS give: a type, or a VARCHAR's length.
+DESCRIBED = {"field": 325, "type": 20, "length": "INT", "note": 16, "encode": 12, "compress": 12, "level": 12}
+VIEWS = {"view_name": 192, "db_name": 64, "effective_user": 24, "create_time": "TIMESTAMP", "type": 128}
+VIEWS |= {"query_sql": 2048, "parameters": 2048, "default_values": 2048, "target_table": 192}
+INFORMATION_SCHEMA = {
     "ins_databases": {"name": 64, "precision": 2},
-    "ins_stables": {"stable_name": 192, "db_name": 64, "columns": 4, "tags": 4},
-    "ins_tables": {"table_name": 192, "db_name": 64, "stable_name": 192, "columns": 4, "type": 21},
+    "ins_stables": {
+        "stable_name": 192,
+        "db_name": 64,
+        "create_time": "TIMESTAMP",
+        "columns": "INT",
+        "tags": "INT",
+    },
+    "ins_tables": {"table_name": 192, "db_name": 64, "stable_name": 192, "columns": "INT", "type": 21},
+    "ins_indexes": {
+        "index_name": 192,
+        "db_name": 64,
+        "table_name": 192,
+        "vgroup_id": "INT",
+        "create_time": "TIMESTAMP",
+        "column_name": 192,
+        "index_type": 192,
+    },
+    "ins_dnodes": {
+        "id": "INT",
+        "endpoint": 134,
+        "vnodes": "SMALLINT",
+        "support_vnodes": "SMALLINT",
+        "status": 10,
+        "create_time": "TIMESTAMP",
+        "reboot_time": "TIMESTAMP",
+        "note": 256,
+    },
 }
+PERFORMANCE_SCHEMA = {
+    "perf_connections": {
+        "conn_id": "INT UNSIGNED",
+        "user": 24,
+        "app": 24,
+        "pid": "INT UNSIGNED",
+        "end_point": 134,
+        "login_time": "TIMESTAMP",
+        "last_access": "TIMESTAMP",
+        "user_app": 24,
+        "user_ip": 22,
+    },
+}
+SYSTEM_TABLES = {"information_schema": INFORMATION_SCHEMA, "performance_schema": PERFORMANCE_SCHEMA}
+WITHOUT_EFFECT = {"buffer", "vgroups", "wal_retention_period", "wal_retention_size"}  # options of a database
+SHORTEST_KEEP, LONGEST_KEEP = 30, 365_000
 KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
 WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
 
@@ -150,15 +205,25 @@ class Store:
     def __init__(self, directory: Path | None = None):
         path = directory / "emulator.sqlite" if directory else ":memory:"
         self.sqlite = sqlite3.connect(path, timeout=0, isolation_level=None)
-        self.sqlite.executescript(SCHEMA)
+        self.sqlite.executescript(SCHEMA.replace("{process}", str(os.getpid())))
         with self.transaction():
+            self.add_later_columns()
             self.mark_names()
+            row = (1, "localhost:6030", 0, 256, "ready", *[milliseconds()] * 2, "")
+            self.rows("INSERT INTO ins_dnodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
         self.sqlite.create_aggregate("newest", 2, Newest)
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
         self.thinned: set[int] = set()  # the tables of which the log has said that rows leave
 
     def close(self) -> None:
         self.sqlite.close()
+
+    def add_later_columns(self) -> None:
+        """Give the tables of the store what they did not have in the first emulators."""
+        for table, column in (("databases", f"keep_days DEFAULT {KEEP_DAYS}"), ("tables", "created")):
+            known = [name for _, name, *_ in self.rows(f"PRAGMA table_info({table})")]
+            if column.split()[0] not in known:
+                self.rows(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def mark_names(self) -> None:
         """Mark the columns' names in a file of an emulator that did not tell them apart by their case."""
@@ -184,6 +249,14 @@ class Store:
             self.rows("BEGIN IMMEDIATE")
             yield
 
+    def add_connection(self, user: str, address: str) -> int:
+        """Have the list of connections show one more; returns its number."""
+        text = "INSERT INTO connections (user, end_point, login_time) VALUES (?, ?, ?)"
+        return self.rows(text, user, address, milliseconds()).lastrowid or 0
+
+    def remove_connection(self, number: int) -> None:
+        self.rows("DELETE FROM connections WHERE conn_id = ?", number)
+
     # Tables. Whoever changes something holds the transaction.
 
     def precision_of(self, database: str | None) -> int:
@@ -196,8 +269,8 @@ class Store:
     def table(self, name: TableName) -> Table | None:
         """The table, if there is one; raises TaosError where there is not even its database."""
         precision, database = self.precision_of(name.database), name.database or ""
-        if database == "information_schema" and name.name in SYSTEM_TABLES:
-            return Table(database, precision, 0, name.name, system_fields(SYSTEM_TABLES[name.name]), [], None)
+        if fields := SYSTEM_TABLES.get(database, {}).get(name.name):
+            return Table(database, precision, 0, name.name, system_fields(fields), [], None)
         found = (
             "SELECT id, name, columns, tags, subtable FROM tables_by_name WHERE database = ? AND known_as = ?"
         )
@@ -209,8 +282,8 @@ class Store:
     def existing(self, name: TableName) -> Table:
         if table := self.table(name):
             return table
-        if name.database == "information_schema":
-            raise not_understood(f"no table {name.name} in information_schema")
+        if name.database in SYSTEM_TABLES:
+            raise not_understood(f"no table {name.name} in {name.database}")
         raise TaosError(*MISSING)
 
     def is_free(self, name: TableName, if_needed: bool | None) -> bool:
@@ -226,12 +299,21 @@ class Store:
 
     # Definitions, named for the grammar's rules
 
-    def create_database(self, if_needed: bool | None, name: str, option: str | None) -> None:
-        precision = option[1:-1] if option else "ms"
+    def create_database(self, if_needed: bool | None, name: str, *options: tuple[str, Any]) -> None:
+        """Options are those that TDengine has and their values; KEEP counts days."""
+        given = {"precision": "ms", "keep": KEEP_DAYS} | dict(options)
+        precision, keep = given.pop("precision"), given.pop("keep")
+        for option, value in given.items():
+            if option not in WITHOUT_EFFECT or not isinstance(value, int):
+                raise not_understood(f'syntax error near "{option} {value}"')
         refuse_if(len(name.encode()) > LONGEST_DATABASE_NAME, 0x2617, f"Invalid identifier name: {name}")
-        refuse_if(precision not in PRECISIONS, 0x2617, f"Invalid option precision: {precision}")
-        text = "INSERT OR IGNORE INTO databases (name, precision) VALUES (?, ?)"
-        is_new = self.rows(text, name, precision).rowcount
+        refuse_if(precision not in PRECISIONS, 0x2619, f"Invalid option precision: {precision}")
+        is_kept = isinstance(keep, int) and SHORTEST_KEEP <= keep <= LONGEST_KEEP
+        refuse_if(
+            not is_kept, 0x2619, f"Invalid option keep: {keep}, days from {SHORTEST_KEEP} to {LONGEST_KEEP}"
+        )
+        text = "INSERT OR IGNORE INTO databases (name, precision, keep_days) VALUES (?, ?, ?)"
+        is_new = self.rows(text, name, precision, keep).rowcount
         refuse_if(not (is_new or if_needed), 0x0381, "Database already exists")
 
     def drop_database(self, if_needed: bool | None, name: str) -> None:
@@ -240,6 +322,9 @@ class Store:
         for (number,) in self.rows("SELECT id FROM tables WHERE database = ?", name).fetchall():
             self.drop_storage(number)
         self.rows("DELETE FROM databases WHERE name = ? AND id > 2", name)
+
+    def drop_topic(self, if_needed: bool | None, _name: str) -> None:
+        refuse_if(not if_needed, 0x03E1, "Topic not exist")
 
     def use(self, name: str) -> Result:
         self.precision_of(name)
@@ -251,8 +336,8 @@ class Store:
         if not self.is_free(name, if_needed):
             return
         check_definition(columns, tags := tags or [])
-        text = "INSERT INTO tables (name, database, columns, tags) VALUES (?, ?, ?, ?)"
-        number = self.rows(text, *name, json.dumps(columns), json.dumps(tags)).lastrowid or 0
+        text = "INSERT INTO tables (name, database, columns, tags, created) VALUES (?, ?, ?, ?, ?)"
+        number = self.rows(text, *name, json.dumps(columns), json.dumps(tags), milliseconds()).lastrowid or 0
         table = Table(name.database or "", 0, number, name.name, columns, tags, None)
         rows, named = quoted(*names_of(columns)), ", ".join(['"#tbname"', *map(quoted, names_of(tags))])
         key = f'"#subtable", PRIMARY KEY ({table.key_names})'
@@ -342,7 +427,8 @@ class Store:
         keys = [rows[column] for column in table.key]
         count = len(keys[0])
         refuse_if(any(None in values for values in keys), 0x267B, "Primary key column should not be null")
-        oldest, newest = (time.time() - KEEP_SECONDS) * table.per_second, LAST_SECOND * table.per_second
+        ((keep,),) = self.rows("SELECT keep_days FROM databases WHERE name = ?", table.database)
+        oldest, newest = (time.time() - keep * 86400) * table.per_second, LAST_SECOND * table.per_second
         is_in_time = oldest <= min(keys[0]) <= max(keys[0]) <= newest
         refuse_if(not is_in_time, 0x060B, "Timestamp data out of range")
         names = [*map(quoted, names_of(rows)), '"#subtable"']
@@ -397,8 +483,15 @@ def names_of(columns: Iterable[Column]) -> list[str]:
     return [column.name for column in columns]
 
 
-def system_fields(lengths: dict[str, int]) -> list[Column]:
-    return [Column(name, "INT" if size == 4 else "VARCHAR", size) for name, size in lengths.items()]
+def system_fields(fields: dict[str, int | str]) -> list[Column]:
+    return [
+        Column(name, kind, TYPES[kind].size) if isinstance(kind, str) else Column(name, "VARCHAR", kind)
+        for name, kind in fields.items()
+    ]
+
+
+def milliseconds() -> int:
+    return int(time.time() * 1000)
 
 
 def check_table_name(name: str) -> None:

@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -105,8 +105,11 @@ class Column(NamedTuple):
         return of_kind.get(self.kind) or (self.length if self.type.code else self.length + 2)
 
 
-def converted(value: Any, column: Column, per_second: int) -> Any:
-    """A value that came as text, number or boolean, as its column holds it; raises TaosError."""
+def converted(value: Any, column: Column, per_second: int, zone: tzinfo | None = None) -> Any:
+    """A value that came as text, number or boolean, as its column holds it; raises TaosError.
+
+    A text's time without a zone is in the zone, or where there is none in that of the emulator.
+    """
     if value is None:
         return None
     code, near = column.type.code, f"syntax error near '{value}'"
@@ -119,7 +122,7 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
             refuse_if(too_long(value, column), 0x2653, f"Value too long for column/tag: {column.name}")
             return value
         if column.kind == "TIMESTAMP" and isinstance(value, str):
-            return parse_time(value, per_second)
+            return parse_time(value, per_second, zone)
         if column.kind == "BOOL":
             return int(value.lower() == "true" if isinstance(value, str) else bool(value))
         if code in "fd" or not isinstance(value, int):
@@ -130,7 +133,8 @@ def converted(value: Any, column: Column, per_second: int) -> Any:
             value = math.floor(value + 0.5)
         return struct.unpack(f"<{code}", struct.pack(f"<{code}", value))[0]
     except ValueError:
-        raise TaosError(0x0216, f"{near} (invalid {column.kind.lower()} data)") from None
+        data = "" if column.kind == "TIMESTAMP" else " data"
+        raise TaosError(0x0216, f"{near} (invalid {column.kind.lower()}{data})") from None
     except (OverflowError, struct.error):
         raise TaosError(0x0216, f"{near} ({column.kind.lower()} data overflow)") from None
 
@@ -176,12 +180,25 @@ def fewest_digits(number: float) -> float | int:
     return int(number) if abs(number) < 1e21 and number.is_integer() else number
 
 
-def parse_time(text: str, per_second: int) -> int:
-    """ISO 8601 text as a time in the precision; without a zone it is local time."""
-    fraction = re.search(r"\.(\d+)", text)
-    nanoseconds = int(fraction[1][:9].ljust(9, "0")) if fraction else 0
-    whole_seconds = int(datetime.fromisoformat(text).replace(microsecond=0).timestamp())
-    return whole_seconds * per_second + nanoseconds * per_second // 10**9
+TIME = re.compile(
+    r"(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d?):(\d\d?)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
+)
+
+
+def parse_time(text: str, per_second: int, zone: tzinfo | None) -> int:
+    """ISO 8601 text as a time in the precision; ValueError or, where its zone skips the time, TaosError."""
+    found = TIME.fullmatch(text.strip())
+    if not found:
+        raise ValueError(text)
+    moment = datetime(*(int(part or 0) for part in found.groups()[:6]))
+    if found[8]:
+        moment = datetime.fromisoformat(f"{moment.isoformat()}{found[8]}")
+    else:
+        moment = moment.replace(tzinfo=zone)
+        there = moment.astimezone(UTC).astimezone(zone)
+        refuse_if(there.replace(tzinfo=zone) != moment, 0x060B, "Timestamp data out of range")
+    nanoseconds = int((found[7] or "")[:9].ljust(9, "0"))
+    return int(moment.timestamp()) * per_second + nanoseconds * per_second // 10**9
 
 
 def too_long(value: Any, column: Column) -> bool:

@@ -147,13 +147,17 @@ def test_a_file_from_before_names_differed_in_case_is_read(tmp_path: Path) -> No
     execute(store, f"INSERT INTO d0 USING meters TAGS (42) VALUES ({T}, 1, 2)", "power")
     for table, name in (("rows_1", "^Temp"), ("rows_1", "^Select"), ("tags_1", "^Tag 1")):
         store.sqlite.execute(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{name[1:]}"')
+    for table, column in (("databases", "keep_days"), ("tables", "created")):
+        store.sqlite.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     store.sqlite.execute("PRAGMA user_version = 0")
     store.close()
     port = free_port()
     for _ in range(2):
         with emulator(port, "--data", str(tmp_path)):
             asked = "SELECT `Temp`, `Select`, `Tag 1` FROM meters WHERE `Temp` = 1"
-            assert list(connect(port, "power").query(asked)) == [(1, 2, 42)]
+            connection = connect(port, "power")
+            assert list(connection.query(asked)) == [(1, 2, 42)]
+            connection.execute(f"INSERT INTO d0 VALUES ({T}, 1, 2)")
 
 
 def test_without_a_directory_nothing_is_kept() -> None:

@@ -6,6 +6,7 @@ With TEST_TAOS_PORT set these run against the TDengine there; that is how they w
 import asyncio
 import json
 import math
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import requests
 import taosrest
 import taosws
 from conftest import TDengine
+from support import wait_for
 from tornado.websocket import websocket_connect
 
 T = 1700000000000
@@ -754,6 +756,207 @@ def test_a_closed_statement_is_gone(tdengine: TDengine) -> None:
     prepare = ("prepare", {"stmt_id": 1, "sql": "SELECT 1"})
     answers = asyncio.run(ask(login, ("init", {}), prepare, ("close", {"stmt_id": 1}), prepare))
     assert [answer["code"] for answer in answers] == [0, 0, 0, 0xFFFF]
+
+
+# What a driver and SQLAlchemy ask
+
+
+@pytest.fixture
+def listed(meters: "taosws.Connection", database: str) -> "taosws.Connection":
+    """A connection whose database has a supertable meters, its subtables d0 and d1, and a plain table."""
+    for number in range(2):
+        meters.execute(f"CREATE TABLE d{number} USING meters TAGS ({number}, 'A')")
+    meters.execute("CREATE TABLE notes (ts TIMESTAMP, note NCHAR(8))")
+    return meters
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SHOW STABLES", {"meters"}),
+        ("SHOW `{}`.STABLES", {"meters"}),
+        ("SHOW {}.STABLES LIKE 'x%'", set()),
+        ("SHOW TABLES", {"d0", "d1", "notes"}),
+        ("SHOW {}.TABLES", {"d0", "d1", "notes"}),
+        ("SHOW TABLES LIKE 'd_'", {"d0", "d1"}),
+        ("SHOW NORMAL TABLES", {"notes"}),
+        ("SHOW NORMAL `{}`.TABLES", {"notes"}),
+        ("SHOW CHILD {}.TABLES LIKE '%1'", {"d1"}),
+        ("SHOW `{}`.VIEWS", set()),
+        ("SHOW SYSTEM DATABASES", {"information_schema", "performance_schema"}),
+    ],
+)
+def test_show_lists_names(listed: "taosws.Connection", database: str, sql: str, names: set[str]) -> None:
+    assert {row[0] for row in rows(listed, sql.format(database))} == names
+
+
+def test_show_lists_databases(listed: "taosws.Connection", database: str) -> None:
+    of_system = {"information_schema", "performance_schema"}
+    shown = {row[0] for row in rows(listed, "SHOW DATABASES")}
+    assert of_system | {database} <= shown
+    assert {row[0] for row in rows(listed, "SHOW USER DATABASES")} == shown - of_system
+    with fails("0x0388.*Database not exist"):
+        listed.query("SHOW no_such_database.TABLES")
+
+
+def test_show_needs_a_database(tdengine: TDengine) -> None:
+    with fails("0x2600.*database not specified"):
+        tdengine.connect().query("SHOW TABLES")
+
+
+def test_information_schema_tells_of_the_index_of_the_first_tag(
+    listed: "taosws.Connection", database: str
+) -> None:
+    where = f"WHERE db_name = '{database}' AND table_name = 'meters'"
+    (index,) = rows(listed, f"SELECT * FROM information_schema.INS_INDEXES {where}")
+    assert (*index[:4], *index[5:]) == ("groupid_meters", database, "meters", None, "groupid", "tag_index")
+
+
+def test_the_only_node_is_ready(meters: "taosws.Connection") -> None:
+    result = meters.query("SHOW DNODES")
+    assert [f"{column.name()} {column.type()} {column.bytes()}" for column in result.fields] == [
+        "id INT 4",
+        "endpoint BINARY 134",
+        "vnodes SMALLINT 2",
+        "support_vnodes SMALLINT 2",
+        "status BINARY 10",
+        "create_time TIMESTAMP 8",
+        "reboot_time TIMESTAMP 8",
+        "note BINARY 256",
+    ]
+    assert [(row[0], row[4]) for row in result] == [(1, "ready")]
+
+
+def test_connections_are_listed(tdengine: TDengine, meters: "taosws.Connection") -> None:
+    def numbers() -> set[int]:
+        return {row[0] for row in rows(meters, "SHOW CONNECTIONS") if row[1:3] == ("root", "taosadapter")}
+
+    before = numbers()
+    other = tdengine.connect()
+    assert rows(other, "SELECT 1") == [(1,)]
+    result = meters.query("SHOW CONNECTIONS")
+    assert [f"{column.name()} {column.type()} {column.bytes()}" for column in result.fields] == [
+        "conn_id INT UNSIGNED 4",
+        "user BINARY 24",
+        "app BINARY 24",
+        "pid INT UNSIGNED 4",
+        "end_point BINARY 134",
+        "login_time TIMESTAMP 8",
+        "last_access TIMESTAMP 8",
+        "user_app BINARY 24",
+        "user_ip BINARY 22",
+    ]
+    wait_for(lambda: len(numbers() - before) == 1, "the other connection in the list")
+    other.close()
+    del other
+    wait_for(lambda: numbers() <= before, "the other connection's end")
+
+
+def test_there_is_no_topic(meters: "taosws.Connection") -> None:
+    meters.execute("DROP TOPIC IF EXISTS no_such_topic")
+    with fails("0x03E1.*Topic not exist"):
+        meters.execute("DROP TOPIC no_such_topic")
+
+
+def test_a_database_keeps_rows_for_as_long_as_it_says(meters: "taosws.Connection", database: str) -> None:
+    meters.execute(f"DROP DATABASE {database}")
+    meters.execute(f"CREATE DATABASE {database} KEEP 40d WAL_RETENTION_PERIOD 3600 VGROUPS 1")
+    meters.execute(f"CREATE TABLE {database}.t (ts TIMESTAMP, v INT)")
+    meters.execute(f"INSERT INTO {database}.t VALUES (NOW - 39d, 1)")
+    with fails("0x060B.*Timestamp data out of range"):
+        meters.execute(f"INSERT INTO {database}.t VALUES (NOW - 41d, 1)")
+    meters.execute(f"DROP DATABASE {database}")
+    meters.execute(f"CREATE DATABASE {database} KEEP 36500")
+    meters.execute(f"CREATE TABLE {database}.t (ts TIMESTAMP, v INT)")
+    meters.execute(f"INSERT INTO {database}.t VALUES (1000, 1)")
+    assert rows(meters, f"SELECT CAST(ts AS BIGINT) FROM {database}.t") == [(1000,)]
+
+
+@pytest.mark.parametrize("option", ["KEEP 29", "KEEP 0", "KEEP 10h", "KEEP 999999", "PRECISION 's'"])
+def test_a_database_with_such_an_option_is_refused(meters: "taosws.Connection", option: str) -> None:
+    with fails("0x2619"):
+        meters.execute(f"CREATE DATABASE never {option}")
+
+
+# Time zones
+
+
+@pytest.fixture
+def in_new_york(tdengine: TDengine, meters: "taosws.Connection", database: str) -> "taosws.Connection":
+    """A connection in New York's time zone, with a plain table of a time beside the first."""
+    connection = tdengine.connect(timezone="America/New_York")
+    connection.execute(f"USE {database}")
+    connection.execute("CREATE TABLE zoned (ts TIMESTAMP, v INT, later TIMESTAMP)")
+    return connection
+
+
+def test_a_text_is_in_the_time_zone_of_the_connection(
+    in_new_york: "taosws.Connection", meters: "taosws.Connection"
+) -> None:
+    in_new_york.execute(
+        "INSERT INTO zoned VALUES ('2025-01-01 12:00:00', 1, '2025-07-01 12:00:00.5') "
+        "('2025-01-02', 2, NULL) ('2025-01-03T12:00:00Z', 3, '2025-01-03T12:00:00+01:00')"
+    )
+    assert rows(in_new_york, "SELECT ts FROM zoned WHERE v < 3") == [
+        ("2025-01-01 12:00:00 EST",),
+        ("2025-01-02 00:00:00 EST",),
+    ]
+    assert rows(meters, "SELECT ts, later FROM zoned") == [
+        ("2025-01-01 17:00:00 +00:00", "2025-07-01 16:00:00.500 +00:00"),
+        ("2025-01-02 05:00:00 +00:00", None),
+        ("2025-01-03 12:00:00 +00:00", "2025-01-03 11:00:00 +00:00"),
+    ]
+    where = "WHERE ts >= '2025-01-01 12:00:00' AND ts < '2025-01-01 12:00:01'"
+    assert rows(in_new_york, f"SELECT v FROM zoned {where}") == [(1,)]
+    assert rows(meters, f"SELECT v FROM zoned {where}") == []
+    statement = prepared(in_new_york, "SELECT v FROM zoned WHERE ts = ?")
+    moment = taosws.varchar_to_column(["2025-01-01 12:00:00"])
+    statement.bind([taosws.stmt2_bind_param_view(None, None, [moment])])
+    statement.execute()
+    assert list(statement.result_set()) == [(1,)]
+
+
+def test_a_time_that_the_zone_skips_is_refused(in_new_york: "taosws.Connection") -> None:
+    with fails("0x060B.*Timestamp data out of range"):
+        in_new_york.execute("INSERT INTO zoned VALUES ('2025-03-09 02:30:00', 1, NULL)")
+    in_new_york.execute("INSERT INTO zoned VALUES ('2025-11-02 01:30:00', 1, NULL)")
+    assert rows(in_new_york, "SELECT CAST(ts AS BIGINT) FROM zoned") == [(1762061400000,)]
+
+
+def test_a_connection_tells_its_time_zone(in_new_york: "taosws.Connection") -> None:
+    ((zone,),) = rows(in_new_york, "SELECT TIMEZONE()")
+    assert zone in ("America/New_York (EST, -0500)", "America/New_York (EDT, -0400)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2025-01-03 12:00",
+        "2025-01-04 12:00:00 +0100",
+        "20250105 12:00:00",
+        "2025-13-01",
+        "2025-01-01 25:00:00",
+    ],
+)
+def test_a_text_that_is_no_time_is_refused(meters: "taosws.Connection", text: str) -> None:
+    with fails(f"0x0216.*near '{re.escape(text)}' \\(invalid timestamp\\)"):
+        meters.execute(f"INSERT INTO d0 USING meters TAGS (1, 'A') VALUES ('{text}', 1, 1, 1)")
+
+
+def test_rest_writes_times_in_the_zone_that_is_asked_for(
+    tdengine: TDengine, meters: "taosws.Connection", database: str
+) -> None:
+    write(meters, reading("d0", [T], [1], [1], [1]))
+    url, auth = f"{tdengine.rest_url}/rest/sql/{database}", (tdengine.user, tdengine.password)
+
+    def ask(zone: str) -> requests.Response:
+        sql = "SELECT ts FROM meters WHERE ts = '2023-11-14T22:13:20Z'"
+        return requests.post(url, params={"tz": zone}, data=sql, auth=auth, timeout=10)
+
+    assert ask("Asia/Shanghai").json()["data"] == [["2023-11-15T06:13:20.000+08:00"]]
+    assert ask("UTC").json()["data"] == [["2023-11-14T22:13:20.000Z"]]
+    answer = ask("Nowhere/Land")
+    assert (answer.status_code, answer.json()["desc"]) == (400, "unknown time zone Nowhere/Land")
 
 
 # REST, through taosrest
