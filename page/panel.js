@@ -29,10 +29,10 @@ export class Panel {
   /** Draws the panel, and says in it what of {config, faults} can't be drawn. */
   async show(connection, table, facts, { config, faults }) {
     this.#retry = null;
-    this.#say(faults);
-    if (!config) return this.#removeViewer();
     try {
-      await this.#draw(connection.client, table, facts, config);
+      if (config) await this.#draw(connection.client, table, facts, config);
+      else this.#removeViewer();
+      this.#say(faults);
     } catch (error) {
       if (connection.isOver) throw error;
       this.#say([...faults, error.message]);
