@@ -3,9 +3,11 @@
 import shutil
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -139,18 +141,19 @@ def test_columns_that_were_changed_are_there_after_a_restart(tmp_path: Path) -> 
         assert list(connection.query("SELECT * FROM keyed ORDER BY seq")) == everything
 
 
-def test_a_file_from_before_names_differed_in_case_is_read(tmp_path: Path) -> None:
+def test_a_file_of_the_first_emulators_is_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     execute(store, "CREATE DATABASE power", None)
     columns = "(ts TIMESTAMP, `Temp` INT, `Select` INT) TAGS (`Tag 1` INT)"
     execute(store, f"CREATE TABLE meters {columns}", "power")
     execute(store, f"INSERT INTO d0 USING meters TAGS (42) VALUES ({T}, 1, 2)", "power")
-    for table, name in (("rows_1", "^Temp"), ("rows_1", "^Select"), ("tags_1", "^Tag 1")):
-        store.sqlite.execute(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{name[1:]}"')
-    for table, column in (("databases", "keep_days"), ("tables", "created")):
-        store.sqlite.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    store.sqlite.execute("PRAGMA user_version = 0")
     store.close()
+    with closing(sqlite3.connect(tmp_path / "emulator.sqlite", isolation_level=None)) as file:
+        for table, name in (("rows_1", "^Temp"), ("rows_1", "^Select"), ("tags_1", "^Tag 1")):
+            file.execute(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{name[1:]}"')
+        for table, column in (("databases", "keep_days"), ("tables", "created")):
+            file.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        file.execute("PRAGMA user_version = 0")
     port = free_port()
     for _ in range(2):
         with emulator(port, "--data", str(tmp_path)):
