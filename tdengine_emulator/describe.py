@@ -108,13 +108,21 @@ def statements() -> Iterator[str]:
         for name, definition in definitions.items()
         if name in INLINED or (name.startswith("_") and name not in definition) or is_keyword(definition)
     }
-    whole = re.findall(r"\w+", " ".join(definitions[name] for name in (STATEMENTS, "definition")))
+    whole = re.findall(r"\w+", " ".join(definitions[name] for name in (STATEMENTS, "definition", "_show")))
     yield "## Statements"
     yield ""
     yield "Words in capitals are written as they stand, in any case; small words are other rules. `[ ]` may"
-    yield "be left out, and what `*` or `+` follows may come several times."
+    yield "be left out, and what `*` or `+` follows may come several times. A name without backquotes is made"
+    yield f"small and may be none of TDengine's {len(sql.RESERVED_WORDS)}"
+    yield "[reserved words](../tdengine_emulator/reserved-words.txt); one in backquotes may be any,"
+    yield "and differ from another by its case alone."
+    yield ""
+    options = ", ".join(f"`{option.upper()}`" for option in sorted(store.WITHOUT_EFFECT))
+    yield "Options of a database: `PRECISION` is `'ms'`, `'us'` or `'ns'`; `KEEP` counts the days that a"
+    yield f"row's time may lie back, {store.SHORTEST_KEEP} or more, else {store.KEEP_DAYS:,}."
+    yield f"{options} are taken without effect."
     headings = dict.fromkeys(
-        heading for name, _, heading in known if name not in (WHOLE, STATEMENTS, "definition")
+        heading for name, _, heading in known if name not in (WHOLE, STATEMENTS, "definition", "_show")
     )
     for heading in headings:
         yield ""
