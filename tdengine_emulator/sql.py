@@ -59,6 +59,7 @@ FUNCTIONS = {
     "timezone": "the time zone of the connection",
 }
 OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
+SCATTERING = {"OR", "NOT", "IN", "IS", "<>", "!="}  # what makes several ranges of one
 COLUMNS = ("column", "tbname")
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
 ANY = "'%'"
@@ -358,7 +359,9 @@ class Statement(Interpreter):
 
     def delete(self, name: TableName, where: Tree | None) -> Result:
         self.table = table = self.store.existing(self.with_database(name))
-        is_window = column_names_in(where) <= {table.columns[0].name, *(tag.name for tag in table.tags)}
+        key = table.columns[0].name
+        is_window = column_names_in(where) <= {key, *(tag.name for tag in table.tags)}
+        is_window = is_window and not is_scattered(where, key)
         complaint = "The DELETE statement must only have a definite time window range"
         refuse_if(not is_window, 0x2655, complaint)
         chosen = f"SELECT {table.key_names} FROM {table.source} AS o {self.text_of([where])}"
@@ -587,6 +590,17 @@ def column_names_in(*trees: Tree | None) -> set[str]:
         "#tbname" if part.data == "tbname" else part.children[-1] for part in parts if part.data in COLUMNS
     }
     return stars | names
+
+
+def is_scattered(where: Tree | None, key: str) -> bool:
+    """Whether the times for which a condition holds may be no single range."""
+    parts = where.iter_subtrees() if where else ()
+    return any(
+        part.data == "boolean"
+        and key in column_names_in(part)
+        and not SCATTERING.isdisjoint(str(word).upper() for word in part.children)
+        for part in parts
+    )
 
 
 def has_bare_column(tree: Tree) -> bool:

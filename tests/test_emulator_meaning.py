@@ -603,6 +603,10 @@ def test_describe_tells_columns_from_tags(meters: "taosws.Connection") -> None:
         ("SELECT AVG(location) FROM meters", "0x2802.*Invalid parameter data type : avg"),
         ("SELECT COUNT(*), location FROM meters", "0x260C.*Not a single-group group function"),
         ("DELETE FROM meters WHERE voltage = 1", "0x2655"),
+        ("DELETE FROM meters WHERE ts <> 5", "0x2655.*only have a definite time window range"),
+        ("DELETE FROM meters WHERE ts < 5 OR ts > 9", "0x2655.*only have a definite time window range"),
+        ("DELETE FROM meters WHERE ts IN (5)", "0x2655.*only have a definite time window range"),
+        ("DELETE FROM meters WHERE NOT ts = 5", "0x2655.*only have a definite time window range"),
         ("CREATE TABLE other (v INT, ts TIMESTAMP)", "0x2641.*First column must be timestamp"),
         ("CREATE TABLE other (ts TIMESTAMP, v INT) TAGS (v INT)", "0x263C.*Duplicated column names"),
         (
