@@ -8,6 +8,7 @@ import { filterAnew, retitle } from "./timeline.js";
 export class Panel {
   #section = document.createElement("section");
   #viewer = null;
+  #filters = []; // the page's own: of now and, while it is changed, of before
   #config = null; // the page's own configuration of it,
   #own = null; // and what the viewer made of that
   #arranged = null; // what its user made of it instead, if so: the viewer's workspace
@@ -53,6 +54,7 @@ export class Panel {
 
   /** Puts a new viewer into the panel, arranged as its user left the one before, as far as that fits. */
   async #draw(client, table, facts, config) {
+    this.#noteFilters(config);
     if (this.#arranged) {
       try {
         const arranged = this.#withFilterOf(config, this.#arranged);
@@ -69,6 +71,7 @@ export class Panel {
   async adapt(config, time) {
     if (this.#retry) return this.#retry();
     if (!this.isDrawn) return;
+    this.#noteFilters(config);
     const isNew = (name) => canonical(config[name]) !== canonical(this.#config[name]);
     let changes = Object.fromEntries(Object.entries(config).filter(([name]) => isNew(name)));
     if (this.#arranged) {
@@ -95,7 +98,7 @@ export class Panel {
 
   /** The same without what is so at the moment alone: which rows the page leaves out. */
   async saveForLater() {
-    return filterAnew(await this.save(), this.#config.filter ?? [], []);
+    return filterAnew(await this.save(), this.#filters, []);
   }
 
   remove() {
@@ -142,6 +145,10 @@ export class Panel {
 
   async #nameSection() {
     this.#section.ariaLabel = (await this.save()).title ?? "";
+  }
+
+  #noteFilters({ filter = [] }) {
+    this.#filters = [...(this.#config?.filter ?? []), ...filter];
   }
 
   /** A workspace of the viewer in which the page's filter is that of another configuration of the panel. */
