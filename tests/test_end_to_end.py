@@ -382,6 +382,7 @@ def test_columns_that_a_layout_names_and_the_table_lacks_are_told(
         assert producer.wait() == 0
     with serving(settings) as server:
         server.wait_until_live()
+        server.process.wait_for_line("PERSPECTIVE_LAYOUT: viewer 3")
         told = [line.partition("PERSPECTIVE_LAYOUT: ")[2] for line in server.process.lines]
     assert [line for line in told if line] == [
         f"viewer 1 has columns that {database}.meters lacks: ts",

@@ -588,8 +588,8 @@ def test_another_table_is_shown_by_what_its_columns_are(machines: Machines, page
 
         for machine in range(1, 6):
             machines.connection.execute(f"DELETE FROM m{machine}")
-        for others in ("<", ">"):
-            machines.connection.execute(f"DELETE FROM m0 WHERE at {others} {machines.start}")
+        for sign in "<>":  # TDengine deletes one span of time at once
+            machines.connection.execute(f"DELETE FROM m0 WHERE at {sign} {machines.start}")
         wait_for(lambda: page.text("#rows") == "1 row", "the one row that is left")
         wait_for(lambda: page.saved(1)["plugin"] == "Y Scatter", "a chart that can show a single moment")
         wait_for(lambda: page.coloured(page.plot(1)) > 0, "its point")
