@@ -668,10 +668,10 @@ def measure(tdengine: TDengine, plan: Plan, emulator_pid: int | None) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="sh bench/run.sh",
-        description="Measure this design against naive polling: about ten minutes, one table. Uses the "
+        description="Measure this design against naive polling: about seven minutes, one table. Uses the "
         "TDengine at TAOS_HOST:TAOS_PORT (localhost:6041) where one answers, else the emulator.",
     )
-    parser.add_argument("--quick", action="store_true", help="measure less: about a minute and a half")
+    parser.add_argument("--quick", action="store_true", help="measure less: about three minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured to FILE")
     arguments = parser.parse_args()
     with find_tdengine() as (found, name, emulator_pid), database(found) as tdengine:
