@@ -112,6 +112,22 @@ DEADLY = {
         view(filter=[{"column": "timestamp", "op": ">", "value": [{"float": 1e300}]}])
     ],
     "the mean of text": [view(group_by=["voltage"], aggregates={"location": {"aggregations": ["avg"]}})],
+    "a span of no rows": [
+        view(
+            group_by=["location"],
+            aggregates={"current": {"aggregations": ["high minus low"]}},
+            filter=[{"column": "current", "op": "<", "value": [{"float": -1e9}]}],
+        ),
+        request("mine", view_to_columns={}),
+    ],
+    "a split's columns sorted by one that is not shown": [
+        view(
+            group_by=["voltage"],
+            split_by=["location"],
+            columns={"columns": {"columns": ["current"]}},
+            sort=[{"column": "phase", "op": 4}],
+        )
+    ],
     "a new depth for a split view": [SPLIT, request("mine", view_depth={"depth": 1})],
     "changes of a split view": [SPLIT, request("mine", view_on_update={"mode": 1})],
     **{

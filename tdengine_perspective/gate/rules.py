@@ -22,6 +22,7 @@ MAX_NUMBER = 1e15  # in a filter on numbers and dates; the engine crashes where 
 ENGINES_OWN = b"psp_"
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)  # in an expression
 SAME_FOR_TEXTS = {"==": "in", "!=": "not in"}
+SORTS_OF_COLUMNS = (3, 4, 7, 8)  # col asc, col desc, col asc abs, col desc abs
 WRITES = {27: "table", 28: "delete", 31: "remove", 32: "replace", 33: "update", 38: "join"}
 
 
@@ -102,6 +103,18 @@ def check_view(config: Message) -> None:
     for window in config.windows.values():
         check_at_most(MAX_ROW, max(window.rows, window.offset), "rows and offset of a window")
         check_at_most(MAX_NUMBER, abs(window.range), "range of a window")
+
+
+def check_what_ends_the_engine(config: Message) -> None:
+    """Raises Refused for views in whose midst the engine ends: it reads what is not there."""
+    for column, aggregate in config.aggregates.items():
+        if "high minus low" in aggregate.aggregations:
+            raise Refused(f"high minus low of {column} can't be had here: show the high and the low")
+    if not config.split_by or not config.columns.HasField("columns"):  # all are shown
+        return
+    for sort in config.sort:
+        if sort.op in SORTS_OF_COLUMNS and sort.column not in config.columns.columns.columns:
+            raise Refused(f"the columns of a split can be sorted by what is shown, not by {sort.column}")
 
 
 def check_size_of_expressions(expressions: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ from tdengine_perspective.gate.rules import (
     check_aggregates,
     check_request,
     check_size_of_expressions,
+    check_what_ends_the_engine,
     mend_filters,
 )
 from tdengine_perspective.gate.viewers import Viewers
@@ -131,6 +132,7 @@ class ViewerSession(EngineSession):
             return True
         if kind != "validate":
             check_aggregates(content.config, types)
+            check_what_ends_the_engine(content.config)
             mend_filters(content.config, types)
         return False
 
