@@ -14,7 +14,7 @@ from conftest import TDengine
 from fuzzing import SCHEMA, TABLE, Fuzzer, Victim, client_requests, page_requests, table_rows
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from support import Process, python, wait_for
+from support import ROOT, Process, python, wait_for
 from test_end_to_end import Server, serving, serving_with, written_all_the_time
 from viewers import Beat, Viewer, answer, dumb_viewer, url, wait_until_closed
 
@@ -168,6 +168,33 @@ def test_what_would_end_the_engine_is_refused(server: Server, what: str) -> None
     asyncio.run(send())
     polls = server.health()["polls"]
     wait_for(lambda: server.health()["polls"] > polls + 1, "polls that go on")
+
+
+COMPARE_TEXTS = """
+import asyncio
+from test_nulls import ROWS, Plant
+from test_shared_views import Guest
+
+async def look():
+    plant = Plant(seed=9)
+    filters = [["place", how, text] for how in ("==", "!=") for text in ("a", "b", "c")]
+    shown = {"group_by": ["area"], "columns": ["value"]}
+    views = [await Guest(plant).view({**shown, "filter": [one]}) for one in filters]
+    for _ in range(200):
+        plant.change(1, whole=True)
+        while len(plant.rows) < ROWS:
+            plant.grow(plant.random.randrange(1, 4))
+            for view in views:
+                await view.num_rows()
+
+asyncio.run(look())
+"""
+
+
+def test_views_that_compare_texts_bear_every_update() -> None:
+    """Perspective's engine, left to itself, ends in nearly every such run."""
+    with Process(python("-c", COMPARE_TEXTS), {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}) as process:
+        assert process.wait(120) == 0, process.output
 
 
 def test_a_text_that_rows_are_compared_with_may_have_any_characters(server: Server) -> None:

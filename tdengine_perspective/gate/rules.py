@@ -8,7 +8,6 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from tdengine_perspective.gate.expressions import NUMBER, STRING
-from tdengine_perspective.gate.protocol import OR
 
 # What lies beyond would take the engine seconds, or end it.
 MAX_LIST = 100  # columns, filters, sorts, aggregates, windows of a view, of each
@@ -132,9 +131,11 @@ def check_aggregates(config: Message, types: dict[str, str]) -> None:
 
 
 def mend_filters(config: Message, types: dict[str, str]) -> None:
-    """Compare texts in a way that the engine bears: joined by or, == finds no text, and != every one."""
-    if config.filter_op != OR:
-        return
+    """Compare texts in a way that the engine bears, which finds the same.
+
+    Where it brings several views with == or != up to date, in threads of its own, they write into the same
+    list of texts, and the process ends. Joined by or, == finds no text, and != every one.
+    """
     for term in config.filter:
         if types.get(term.column) == STRING and term.op in SAME_FOR_TEXTS:
             term.op = SAME_FOR_TEXTS[term.op]
