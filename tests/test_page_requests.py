@@ -12,7 +12,7 @@ from conftest import TDengine
 from fuzzing import page_requests, record_page_requests
 from support import Process, python, wait_for
 from test_end_to_end import serving_with
-from test_page import Page, chromium, live, meters, page  # noqa: F401
+from test_page import Page, chromium, health, live, meters, page  # noqa: F401
 from viewers import url
 
 from tdengine_perspective.gate.protocol import VIEW_NOT_FOUND, Request, Response
@@ -124,7 +124,10 @@ def test_the_page_can_do_all_that_the_settings_panel_offers(live: int, page: Pag
     page.open(live)
     viewer = page.tab.locator("perspective-viewer").first
     for name, changes in ARRANGEMENTS.items():
+        polls = health(live)["polls"]
         page.arrange(0, changes)
+        # A user sees an update after each step; what a quick machine can do in a second is not the question.
+        wait_for(lambda polls=polls: health(live)["polls"] > polls + 1, "two polls")
         saved = page.saved(0)
         for setting in SAVED_AS_GIVEN & changes.keys():
             assert saved[setting] == changes[setting], name
