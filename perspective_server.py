@@ -92,7 +92,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     admission = Admission(settings, RefusalLog())
     layout = read_layout(settings.perspective_layout)
-    table = f"{settings.taos_database}.{settings.taos_tablename}"
 
     engine = perspective.Server()
     viewers = Viewers(engine)
@@ -100,7 +99,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         engine.new_local_client(),
         settings,
         send_viewers_away=viewers.send_away,
-        check_columns=lambda columns: warn_of_missing_columns(layout, columns, table),
+        check_columns=lambda columns: warn_of_missing_columns(layout, columns, settings.table),
         note_nulls=viewers.note_nulls,
     )
     listener = listen(make_app(viewers, mirror, admission, layout), settings)
@@ -110,7 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         settings.perspective_host,
         settings.perspective_port,
         admission.who_can_read,
-        table,
+        settings.table,
         reader.tdengine.url,
     )
     thread = threading.Thread(

@@ -4,6 +4,7 @@ import re
 
 import perspective
 import pytest
+from fuzzing import SCHEMA
 from support import ROOT
 
 from tdengine_perspective.gate import describe
@@ -16,14 +17,6 @@ from tdengine_perspective.gate.expressions import (
 )
 
 PAGE = ROOT / "docs" / "expressions.md"
-METERS = {
-    "timestamp": "datetime",
-    "location": "string",
-    "groupid": "integer",
-    "current": "float",
-    "voltage": "integer",
-    "phase": "float",
-}
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -47,8 +40,8 @@ def examples() -> list[str]:
 
 @pytest.mark.parametrize("text", [*examples(), *(example for _, example in describe.EXAMPLES.values())])
 def test_an_example_is_computed(text: str) -> None:
-    check(text, METERS)
-    table = perspective.Server().new_local_client().table(METERS)
+    check(text, SCHEMA)
+    table = perspective.Server().new_local_client().table(SCHEMA)
     table.update(
         {
             "timestamp": [0],
@@ -60,6 +53,6 @@ def test_an_example_is_computed(text: str) -> None:
         }
     )
     view = table.view(expressions={"e": text}, columns=["e"])
-    assert view.expression_schema() == {"e": Reader(text, METERS).read()}
+    assert view.expression_schema() == {"e": Reader(text, SCHEMA).read()}
     if not text.startswith("search"):
         assert view.to_columns()["e"] != [None]

@@ -1,14 +1,15 @@
 """What the table does not show is told: old rows, rows crowded out by the future. Devices are told apart."""
 
+# ruff: noqa: F811, the fixture is test_own_tables'
+
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import TDengine
 from test_cost import counted
-from test_mirror import METER, TWO_TIMES, Copy, Shape, Source
+from test_mirror import METER, TWO_TIMES, Copy, Shape
+from test_own_tables import make  # noqa: F401
 
 from tdengine_perspective.mirror import notices
 from tdengine_perspective.mirror.messages import Older, Times
@@ -20,20 +21,6 @@ from tdengine_perspective.tdengine import OutOfReach
 
 DAY = 86_400_000  # ms
 SAME = Shape("ms", "ts TIMESTAMP, v FLOAT", "groupid INT")  # all of its devices in one group
-
-
-@pytest.fixture
-def make(tdengine: TDengine) -> Iterator[Any]:
-    """Makes Sources, which are gone afterwards."""
-    made: list[Source] = []
-
-    def make_source(shape: Shape, table: str = "meters") -> Source:
-        made.append(Source(tdengine, shape, table))
-        return made[-1]
-
-    yield make_source
-    for source in made:
-        source.close()
 
 
 def milliseconds(span: str) -> int:

@@ -44,10 +44,6 @@ class Mirror:
         self.failed_renewal: perspective.PerspectiveError | None = None
         self.damaged: set[str] = set()  # columns of which the log has said that they have text out of UTF-8
 
-    @property
-    def source(self) -> str:
-        return f"{self.settings.taos_database}.{self.settings.taos_tablename}"
-
     def take(self, message: Message) -> None:
         """Act on what the reader says. Raises PerspectiveError where the table has to be filled anew."""
         if self.failed_renewal:
@@ -73,11 +69,11 @@ class Mirror:
         self.state.left_out = schema.left_out
         for column in schema.left_out:
             if column not in known:
-                log.warning("%s: left out the column %s", self.source, column)
+                log.warning("%s: left out the column %s", self.settings.table, column)
         columns = list(schema.perspective.items())
         if self.table is None or columns != list(self.schema.perspective.items()):
             if self.table is not None:
-                log.info("%s has other columns now", self.source)
+                log.info("%s has other columns now", self.settings.table)
                 self.send_viewers_away("the table's columns have changed")
                 self.table.delete()
             self.table = self.client.table(dict(columns), name=self.settings.perspective_table_name)
@@ -88,7 +84,9 @@ class Mirror:
     def tell_damage(self, poll: Poll) -> None:
         """Log, once each, in which columns there is text that is not UTF-8."""
         for column in sorted(poll.damaged - self.damaged):
-            log.warning("%s: not all text in %s is UTF-8; what is not is shown as �", self.source, column)
+            log.warning(
+                "%s: not all text in %s is UTF-8; what is not is shown as �", self.settings.table, column
+            )
         self.damaged |= poll.damaged
 
     def update_table(self, poll: Poll) -> None:
