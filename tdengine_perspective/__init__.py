@@ -37,6 +37,20 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       sessions      one viewer's views and subscriptions, and their limits
       websocket     one viewer's WebSocket, and its share of the server
 
+    history/        the look back, computed by TDengine:
+      words         why something is not answered
+      spans         the times that can be looked back at
+      terms         a column in a SELECT, and its values
+      literals      a viewer's texts and numbers in SQL
+      filters       which rows
+      aggregates    what of a group
+      expressions   the expressions, as SQL
+      views         what a view asks for
+      grouped       its groups
+      flat          its rows
+      arrow         how they are handed over
+      handler       what Perspective's virtual server asks
+
     layout_forms    what layouts of other versions call the same
     layouts         the layout file
     web             no internet: the page and its files from here; /health; listening
