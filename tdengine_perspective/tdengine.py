@@ -122,8 +122,8 @@ def errors_explained(tdengine: TDengine) -> Iterator[None]:
         ) from None
 
 
-def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
-    """A connection and the server's version.
+def connect(tdengine: TDengine, read_timeout: int = READ_TIMEOUT) -> tuple["taosws.Connection", str]:
+    """A connection, whose queries may take so many seconds, and the server's version.
 
     Asks for the version over REST first, since that has a timeout and `taosws.connect` has none: to be called
     under a `watchdog`.
@@ -138,7 +138,8 @@ def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
         raise Refused(f"TDengine at {tdengine.url} is version {version}; this needs {needed} or newer")
     user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
     with errors_explained(tdengine):
-        return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **DRIVER_OPTIONS), version
+        options = {**DRIVER_OPTIONS, "read_timeout": str(read_timeout)}
+        return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **options), version
 
 
 def server_version(tdengine: TDengine) -> str:
