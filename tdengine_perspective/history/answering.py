@@ -13,8 +13,7 @@ import time
 from multiprocessing.connection import Connection
 
 from tdengine_perspective.engine import memory_in_use, prepare_engine
-from tdengine_perspective.history.asking import NICENESS
-from tdengine_perspective.history.ending import end_query
+from tdengine_perspective.history.ending import begin_to_end
 from tdengine_perspective.history.messages import Alive, Asked, ColumnsChanged, Left, Open
 from tdengine_perspective.history.questions import Questions
 from tdengine_perspective.history.sessions import MakeHandler, Session
@@ -23,6 +22,7 @@ from tdengine_perspective.history.workers import Worker
 from tdengine_perspective.settings import Settings
 from tdengine_perspective.tdengine import TDengine
 
+NICENESS = 10  # also of the asking workers: the live side goes first
 BEAT = 1  # seconds from one sign of life to the next
 BUSY = 20  # seconds that making one answer may take, besides asking TDengine
 MAX_MEMORY = 768 << 20  # bytes
@@ -101,12 +101,7 @@ class Answering:
         """Have TDengine end what runs, as far as it can be had at once."""
         with self.questions.lock:
             marks = [question.mark for question in self.questions.running if question.sql]
-        threads = [
-            threading.Thread(target=end_query, args=(self.tdengine, mark, LAST_WORDS), daemon=True)
-            for mark in marks
-        ]
-        for thread in threads:
-            thread.start()
+        threads = [begin_to_end(self.tdengine, mark, LAST_WORDS) for mark in marks]
         limit = time.monotonic() + LAST_WORDS
         for thread in threads:
             thread.join(max(0, limit - time.monotonic()))

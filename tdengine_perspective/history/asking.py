@@ -1,6 +1,5 @@
 """Owns the asking worker: a process that asks TDengine one question at a time, for whoever looks back."""
 
-import os
 import pickle
 import time
 from collections.abc import Iterable
@@ -29,7 +28,6 @@ from tdengine_perspective.tdengine import (
 if TYPE_CHECKING:
     import taosws
 
-NICENESS = 10  # the live side goes first
 ENDING = 5  # seconds that a query may take to end once TDengine was told to
 SCHEMA_AGE = 5  # seconds after which the columns are asked for again
 MAX_CELLS = 1_500_000  # of an answer
@@ -134,7 +132,6 @@ def run(pipe: Connection, tdengine: TDengine, timeout: int) -> None:
     timeout: seconds after which the other side gives a question up and has TDengine end it.
     """
     silence_driver()
-    os.nice(NICENESS)
     asker = Asker(tdengine, timeout, pipe)
     try:
         while memory_in_use() < MAX_MEMORY:

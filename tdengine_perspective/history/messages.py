@@ -54,8 +54,14 @@ class Closed:
     """That a viewer's WebSocket has to be closed, and why, for the server."""
 
     viewer: int
-    code: int
-    reason: str
+    reason: str  # it can't be looked at now
+
+
+@dataclass(frozen=True)
+class Rubbish:
+    """That a viewer has sent what is no request, for the server."""
+
+    viewer: int
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Protocol
 from tdengine_perspective.children import CHILD_SILENCE, limit_waits, start_child
 from tdengine_perspective.gate.protocol import Request, error_response
 from tdengine_perspective.gate.viewers import Connected, Connections
+from tdengine_perspective.gate.websocket import TRY_AGAIN_LATER
 from tdengine_perspective.history import answering
 from tdengine_perspective.history.handler import History
 from tdengine_perspective.history.messages import (
@@ -32,6 +33,7 @@ from tdengine_perspective.history.messages import (
     ColumnsChanged,
     Left,
     Open,
+    Rubbish,
     Told,
 )
 from tdengine_perspective.settings import Settings
@@ -40,6 +42,8 @@ RESTART_DELAY = 0.2  # seconds
 MAX_ATTEMPTS = 2  # at a request: it may be what ends the process
 MAX_UNANSWERED = 64  # requests of a viewer; it is not read on before there are fewer
 MAX_UNANSWERED_SIZE = 256 << 10  # bytes of these
+MAX_REMEMBERED = 16 << 10  # bytes of a request for a view; a larger one is not made again [1,000]
+IDLE = 60  # seconds without a viewer after which the process ends
 LAST_WORDS = 3  # seconds that the process has to end what TDengine computes for it
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,8 @@ class Socket(Connected, Protocol):
     def send(self, answer: bytes) -> None: ...
 
     def send_text(self, text: str) -> None: ...
+
+    def close_for_rubbish(self) -> None: ...
 
     def note(self, what: str) -> None: ...
 
@@ -91,11 +97,13 @@ class Viewer:
         self.history.tell(Asked(self.number, number, request.frame))
 
     def take(self, answer: Answered) -> None:
-        request = self.unanswered.pop(answer.number)
+        request = self.unanswered.pop(answer.number, None)
+        if request is None:
+            return
         self.size -= len(request.frame)
         if len(self.unanswered) < MAX_UNANSWERED:
             self.has_room.set()
-        if answer.made is not None:
+        if answer.made is not None and len(request.frame) <= MAX_REMEMBERED:
             self.views[answer.made] = request.frame
         if answer.deleted is not None:
             self.views.pop(answer.deleted, None)
@@ -141,6 +149,7 @@ class LookBack:
         self.counted = Alive(0, 0, 0, 0)
         self.before = Alive(0, 0, 0, 0)  # of the processes that there were
         self.process: BaseProcess | None = None
+        self.wanted = threading.Event()  # there are viewers, or were within the last minute
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -152,6 +161,7 @@ class LookBack:
         viewer = Viewer(next(self.numbers), span, socket, self)
         self.viewers[viewer.number] = viewer
         self.tell(Open(viewer.number, span))
+        self.wanted.set()
         if self.thread is None:
             loop = asyncio.get_running_loop()
             self.thread = threading.Thread(target=self.run, args=(loop,), name="look back", daemon=True)
@@ -161,6 +171,14 @@ class LookBack:
     def forget(self, viewer: Viewer) -> None:
         if self.viewers.pop(viewer.number, None):
             self.tell(Left(viewer.number))
+        if not self.viewers and not self.stopping.is_set():
+            asyncio.get_running_loop().call_later(IDLE, self.rest)
+
+    def rest(self) -> None:
+        """Have the process end if nobody looks back; the next one who does has it started again."""
+        if not self.viewers and self.wanted.is_set() and not self.stopping.is_set():
+            self.wanted.clear()
+            self.tell(None)
 
     def tell(self, message: object) -> None:
         if self.outgoing is not None:
@@ -176,7 +194,7 @@ class LookBack:
             asyncio.run_coroutine_threadsafe(call(what, *arguments), loop).result()
 
         try:
-            while not self.stopping.is_set():
+            while self.wanted.wait() and not self.stopping.is_set():
                 outgoing: SimpleQueue[object] = SimpleQueue()
                 self.process, pipe = start_child(answering.run, self.settings, History)
                 writer = threading.Thread(target=write, args=(pipe, outgoing), daemon=True)
@@ -194,7 +212,7 @@ class LookBack:
                     writer.join()
                     pipe.close()
                 if not self.stopping.wait(RESTART_DELAY):
-                    on_loop(self.ended)
+                    on_loop(self.ended, self.wanted.is_set())
         except (RuntimeError, CancelledError):
             pass  # the event loop has ended
 
@@ -203,10 +221,11 @@ class LookBack:
         for viewer in list(self.viewers.values()):
             viewer.begin_anew()
 
-    def ended(self) -> None:
-        log.warning("the process that looks back ended or hung and was started again")
+    def ended(self, is_wanted: bool) -> None:
+        if is_wanted:
+            log.warning("the process that looks back ended or hung and was started again")
         self.outgoing = None
-        self.before = added(self.before, self.counted, Alive(0, 0, 1, 0))
+        self.before = added(self.before, self.counted, Alive(0, 0, int(is_wanted), 0))
         self.counted = Alive(0, 0, 0, 0)
 
     def take(self, message: object) -> None:
@@ -217,7 +236,10 @@ class LookBack:
             case Told() if viewer := self.viewers.get(message.viewer):
                 viewer.socket.send_text(message.text)
             case Closed() if viewer := self.viewers.get(message.viewer):
-                viewer.socket.close(message.code, shortened(message.reason))
+                viewer.socket.close(TRY_AGAIN_LATER, shortened(message.reason))
+                viewer.socket.end_session()
+            case Rubbish() if viewer := self.viewers.get(message.viewer):
+                viewer.socket.close_for_rubbish()
                 viewer.socket.end_session()
             case ColumnsChanged():
                 self.connections.send_away("the table's columns have changed")
@@ -238,6 +260,7 @@ class LookBack:
     def stop(self) -> None:
         """Have the process end; `join` waits for that."""
         self.stopping.set()
+        self.wanted.set()
         self.tell(None)
 
     def join(self) -> None:

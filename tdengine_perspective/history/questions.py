@@ -170,4 +170,6 @@ class Questions:
         """Take note of the table's columns. Returns whether they were others before."""
         with self.lock:
             before, self.schema = self.schema, schema
+            while before != schema and self.kept:
+                self.forget(next(iter(self.kept)))
             return before is not None and before != schema

@@ -1,7 +1,6 @@
 """Owns a viewer that looks back: its views, its share of the answering process, and its answers in words."""
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from tdengine_perspective.gate.sessions import (
     answer_port_request,
     clip,
 )
-from tdengine_perspective.history.messages import Answered, Closed, Told
+from tdengine_perspective.history.messages import Answered, Closed, Rubbish, Told
 from tdengine_perspective.history.questions import Problem, Questions
 from tdengine_perspective.history.spans import Span
 from tdengine_perspective.history.terms import Facts
@@ -37,14 +36,12 @@ from tdengine_perspective.history.words import NotAnswered
 
 MAX_LANES = 4  # views of one viewer that are worked at side by side [4]
 MAX_TIME = 0.5  # of each second, of processor time; beyond it a viewer's lanes wait
-NOT_A_REQUEST, TRY_AGAIN_LATER = 1007, 1013  # why a WebSocket is closed
 NOT_BACK_THEN = ("validate", "view_collapse", "view_expand", "view_depth", "system_info")
 
 Ask = Callable[[str], list[tuple]]
 MakeHandler = Callable[[str, Facts, Span, Ask], Any]
 
 refusals = RefusalLog()
-log = logging.getLogger(__name__)
 
 
 class Session:
@@ -83,7 +80,7 @@ class Session:
         try:
             request = Request.FromString(frame)
         except DecodeError:
-            return self.tell(Closed(self.viewer, NOT_A_REQUEST, "this is no request"))
+            return self.tell(Rubbish(self.viewer))
         try:
             kind = check_request(request)
             answers = self.answer_at_once(request, kind)
@@ -92,6 +89,8 @@ class Session:
             self.tell(Answered(self.viewer, number, answers))
         except Refused as error:
             self.refuse(number, request, str(error), error.status_code)
+        except Exception as error:  # the others are not to miss their answers for that
+            self.refuse(number, request, explain(error))
 
     def refuse(self, number: int, request: Message, text: str, status_code: int = 0) -> None:
         answer = error_response(request, text, status_code)
@@ -187,15 +186,20 @@ class Lane:
     def __init__(self, session: Session):
         self.session = session
         self.requests: SimpleQueue[tuple[int, Message, str] | None] = SimpleQueue()
-        self.load = 0  # requests that have no answer yet
         self.busy_since: float | None = None  # while it computes, and asks nothing
         self.server: perspective.VirtualServer | None = None
         self.handler: Guarded | None = None
+        self.views: set[str] = set()
+        self.is_at_work = False
         self.is_ending = False
         threading.Thread(target=self.work, daemon=True).start()
 
+    @property
+    def load(self) -> int:
+        """Requests that have no answer yet."""
+        return self.requests.qsize() + self.is_at_work
+
     def put(self, number: int, request: Message, kind: str) -> None:
-        self.load += 1
         self.requests.put((number, request, kind))
 
     def end(self) -> None:
@@ -205,10 +209,9 @@ class Lane:
     def work(self) -> None:
         while (asked := self.requests.get()) is not None and not self.is_ending:
             began = time.thread_time()
-            self.busy_since = time.monotonic()
+            self.is_at_work, self.busy_since = True, time.monotonic()
             self.attend_to(*asked)
-            self.busy_since = None
-            self.load -= 1
+            self.is_at_work, self.busy_since = False, None
             time.sleep(min(1.0, self.session.time.spend(time.thread_time() - began)))
         if self.server is not None:
             self.server.close()
@@ -220,6 +223,10 @@ class Lane:
         try:
             if self.server is None:
                 self.open()
+            if (
+                kind.startswith("view_") and name not in self.views
+            ):  # it was not made, or has just been deleted
+                raise Refused("View not found", VIEW_NOT_FOUND)
             self.prepare(request, kind)
             answer = self.answer(request)
         except Refused as error:
@@ -227,8 +234,11 @@ class Lane:
                 session.forget_view(made)
             return session.refuse(number, request, str(error), error.status_code)
         except NotAnswered as error:  # there is nothing to look at
-            return session.tell(Closed(viewer, TRY_AGAIN_LATER, str(error)))
+            return session.tell(Closed(viewer, str(error)))
+        if made:
+            self.views.add(made)
         if kind == "view_delete":
+            self.views.discard(name)
             ends = session.forget_view(name)
             return session.tell(Answered(viewer, number, (*ends, answer), deleted=name))
         session.tell(Answered(viewer, number, (answer,), made=made))
@@ -281,8 +291,8 @@ class Lane:
         self.handler.failure = None
         try:
             answer = bytes(self.server.handle_request(request.SerializeToString(deterministic=True)))
-        except Exception as error:
-            raise Refused(self.handler.failure or self.handler.explain(error)) from None
+        except BaseException as error:  # a panic of Perspective's is no Exception
+            raise Refused(self.handler.failure or explain(error)) from None
         if self.handler.failure:
             raise Refused(self.handler.failure)
         return answer
@@ -302,18 +312,20 @@ class Guarded:
             try:
                 return method(*arguments)
             except Exception as error:
-                self.failure = self.failure or self.explain(error)
+                self.failure = self.failure or explain(error)
                 raise
 
         return call
 
-    def explain(self, error: Exception) -> str:
-        if isinstance(error, NotAnswered):
-            return str(error)
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f" ({where.tb_frame.f_code.co_name}, line {where.tb_lineno})" if where else ""
-        text = " ".join(str(error).split())[:200]
-        refusals.note(f"a view that looks back failed: {type(error).__name__}: {text}{place}")
-        return "this can't be computed when looking back"
+
+def explain(error: BaseException) -> str:
+    """Why there is no answer, for the viewer; what nobody thought of is logged besides."""
+    if isinstance(error, NotAnswered):
+        return str(error)
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" ({where.tb_frame.f_code.co_name}, line {where.tb_lineno})" if where else ""
+    text = " ".join(str(error).split())[:200]
+    refusals.note(f"a look back failed, please report it: {type(error).__name__}: {text}{place}")
+    return "this can't be computed when looking back"

@@ -48,8 +48,7 @@ class Worker:
                 self.pipe.send(question.sql and marked(question.sql, question.mark))
                 return self.wait(question)
             except (EOFError, OSError):
-                self.process.join(1)
-                self.give_up(self.process.exitcode != 0)  # 0: it had grown too large
+                self.give_up(not self.has_ended_by_itself())
         self.questions.fail(question, Problem("the processes that ask TDengine end; it will be tried again"))
 
     def wait(self, question: Question) -> None:
@@ -96,6 +95,13 @@ class Worker:
             self.process.join()
             self.pipe.close()
         self.process = self.pipe = None
+
+    def has_ended_by_itself(self) -> bool:
+        """Whether the worker has ended because it had grown too large."""
+        if self.process is None:
+            return False
+        self.process.join(1)
+        return self.process.exitcode == 0
 
     def too_slow(self) -> str:
         return (
