@@ -56,7 +56,7 @@ class StandIn(History):
 
 
 @contextmanager
-def serving_stand_in(settings: dict[str, str], change: str = "") -> Iterator[Server]:
+def serving_stand_in(settings: dict[str, str], change: str = "pass") -> Iterator[Server]:
     """The real server with that handler; `change` is a line of Python, for its process."""
     code = (
         "import history_stand_in; from tdengine_perspective.history import process; "

@@ -28,8 +28,9 @@ class Viewer:
 
     `received` counts the bytes that the server sent, and `arrived` is when the last ones came (ms since
     1970). `requests` are the frames that the client sent, `errors` what the server refused, also where the
-    client keeps that to itself, `told` what it says besides, in text. `closed` is done when the server has closed the WebSocket, and then its
-    status code. Clear `reading` for a viewer that reads nothing more.
+    client keeps that to itself, `told` what the server says besides, in text. `closed` is done when the
+    server has closed the WebSocket, and then its status code. Clear `reading` for a viewer that reads
+    nothing more.
     """
 
     def __init__(self, url: str, headers: dict[str, str] | None = None):

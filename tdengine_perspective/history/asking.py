@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import taosws
 
 ENDING = 5  # seconds that a query may take to end once TDengine was told to
+AT_ONCE = 1  # seconds within which a connection fails that had been closed before
 SCHEMA_AGE = 5  # seconds after which the columns are asked for again
 MAX_CELLS = 1_500_000  # of an answer
 MAX_TEXT = 64 << 20  # characters and bytes of the texts in it
@@ -50,8 +51,10 @@ class Asker:
 
     def answer(self, sql: str) -> Rows | Failed:
         """TDengine's answer to a SELECT; to nothing, no rows, once the columns are known."""
+        is_new = self.connection is None
+        began = time.monotonic()
         try:
-            if self.connection is None:
+            if is_new:
                 with watchdog():
                     self.connection, _ = connect(self.tdengine, self.timeout + 2 * ENDING)
             with errors_explained(self.tdengine):
@@ -70,11 +73,11 @@ class Asker:
             return self.answer_anew(sql, error)
         except OtherColumns as error:
             return self.answer_anew("", error)
-        except OutOfReach as error:
-            self.leave()
-            return Failed(str(error), is_problem=True)
-        except Absent as error:
-            self.leave()
+        except (OutOfReach, Absent) as error:
+            with watchdog():
+                self.connection = None
+            if not is_new and time.monotonic() - began < AT_ONCE:  # TDengine has been away meanwhile
+                return self.answer(sql)
             return Failed(str(error), is_problem=True)
         except TDengineError as error:
             return Failed(str(error))
@@ -85,10 +88,6 @@ class Asker:
         self.schema = None
         self.answer("")
         return Failed(str(error))
-
-    def leave(self) -> None:
-        with watchdog():
-            self.connection = None
 
     def learn(self) -> None:
         """Ask for the columns, and tell them where they are new."""

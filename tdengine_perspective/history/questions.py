@@ -89,11 +89,12 @@ class Questions:
                 question = self.open[sql] = Question(sql, f"look back {uuid.uuid4().hex}")
                 self.wait_in_turn(viewer, question)
             question.viewers[viewer] += 1
-        if not question.is_done.wait(PATIENCE * self.timeout):
+        while not question.is_done.wait(PATIENCE * self.timeout):
             with self.lock:
+                if question in self.running:
+                    continue  # who asks it sees to its end
                 question.viewers[viewer] -= 1
-                if question.viewers[viewer] <= 0:
-                    del question.viewers[viewer]
+                question.viewers += Counter()  # without those of whom none waits any more
             raise Problem("too many look back at the same time: it will be asked again")
         if question.failure:
             raise question.failure

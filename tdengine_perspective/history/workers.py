@@ -56,7 +56,7 @@ class Worker:
 
         Raises EOFError or OSError where the worker ends.
         """
-        limit = time.monotonic() + 2 * CHILD_SILENCE  # before it begins to ask it has to start and to connect
+        limit = time.monotonic() + CHILD_SILENCE  # before it begins it has to start and to connect
         begun = False
         while time.monotonic() < limit and question.viewers:
             if not self.pipe.poll(LOOK):
