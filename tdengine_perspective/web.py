@@ -7,6 +7,7 @@ import functools
 import gzip
 import hashlib
 import re
+import resource
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +23,7 @@ PAGE = Path(__file__).parent.parent / "prsp-viewer.html"
 PAGE_MODULES = PAGE.with_name("page")
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 
+BACKLOG = 1024  # connections that may wait to be taken: all viewers come at once when a server starts anew
 # For Application.listen: who connects and then says nothing is gone after 10 s. No request here has a body.
 http_settings = {
     "idle_connection_timeout": 10,
@@ -192,11 +194,18 @@ def read_browser_file(name: str) -> tuple[bytes, bytes, str]:
     return body, gzip.compress(body, 6), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
+def raise_file_limit() -> None:
+    """Let this process have as many files open as the system allows: each viewer's WebSocket is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def listen(app: tornado.web.Application, settings: Settings) -> tornado.httpserver.HTTPServer:
     """Raises SettingError where it can't."""
     host, port = settings.perspective_host, settings.perspective_port
+    raise_file_limit()
     try:
-        return app.listen(port, host, **http_settings)
+        return app.listen(port, host, backlog=BACKLOG, **http_settings)
     except (OSError, UnicodeError) as error:  # Unicode's: a name that can be none of a host
         reason = getattr(error, "strerror", "Not the name of a host")
         is_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)

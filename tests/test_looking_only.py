@@ -16,8 +16,7 @@ from tornado.httpclient import HTTPClientError
 from viewers import Viewer, wait_until_closed
 
 from tdengine_perspective.engine import ENGINE_THREADS
-from tdengine_perspective.gate.sessions import MAX_VIEWS
-from tdengine_perspective.gate.viewers import MAX_VIEWERS
+from tdengine_perspective.gate.viewers import MAX_VIEWS_OF_ALL
 
 TOKEN = "sesame-open"
 
@@ -360,4 +359,4 @@ def test_nulls_in_what_a_view_groups_by_keep_no_update_from_the_viewers(
 
 
 def test_the_engine_has_a_thread_for_each_view_that_there_can_be() -> None:
-    assert MAX_VIEWERS * MAX_VIEWS < ENGINE_THREADS
+    assert 2 * MAX_VIEWS_OF_ALL < ENGINE_THREADS, "and for a copy of each"

@@ -21,10 +21,11 @@ from viewers import Beat, Viewer, answer, dumb_viewer, is_closed, url, wait_unti
 from tdengine_perspective.gate.protocol import Request
 from tdengine_perspective.gate.rules import MAX_EXPRESSIONS_LENGTH
 from tdengine_perspective.gate.sessions import MAX_CELLS, MAX_SUBSCRIPTIONS, MAX_VIEWS, ViewerSession
-from tdengine_perspective.gate.viewers import MAX_VIEWERS, Viewers
+from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.gate.websocket import MAX_ENGINE_TIME, MAX_MESSAGE, MAX_REQUESTS, MAX_WAITING
 
 ROWS = 1000
+SEATS = 30
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +210,10 @@ def test_the_expressions_of_a_view_can_have_so_many_characters(server: Server) -
     asyncio.run(look())
 
 
-def test_a_hundred_viewers_find_a_seat_and_one_more_is_told_there_is_none(server: Server) -> None:
-    async def crowd() -> None:
+def test_so_many_viewers_find_a_seat_and_one_more_is_told_there_is_none(filled: dict[str, str]) -> None:
+    async def crowd(server: Server) -> None:
         async with contextlib.AsyncExitStack() as seats:
-            viewers = [Viewer(url(server)) for _ in range(MAX_VIEWERS)]
+            viewers = [Viewer(url(server)) for _ in range(SEATS)]
             for viewer in viewers:
                 await seats.enter_async_context(viewer)
             with pytest.raises(HTTPClientError) as refused:
@@ -220,18 +221,17 @@ def test_a_hundred_viewers_find_a_seat_and_one_more_is_told_there_is_none(server
                     pass
             assert refused.value.code == 503
             health = await asyncio.to_thread(server.health)
-            assert health["viewers"] == MAX_VIEWERS
+            assert health["viewers"] == SEATS
             assert all(await asyncio.gather(*(viewer.client.get_hosted_table_names() for viewer in viewers)))
             viewers[0].socket.close()
-            await asyncio.to_thread(
-                wait_for, lambda: server.health()["viewers"] == MAX_VIEWERS - 1, "a free seat"
-            )
+            await asyncio.to_thread(wait_for, lambda: server.health()["viewers"] == SEATS - 1, "a free seat")
             async with Viewer(url(server)) as next_one:
                 assert await next_one.client.get_hosted_table_names() == ["meters_values"]
 
-    asyncio.run(crowd())
-    wait_for(lambda: server.health()["viewers"] == 0, "all to be gone")
-    server.process.wait_for_line(f"refused a viewer at 127.0.0.1: there are {MAX_VIEWERS}")
+    with serving_with(filled, f"viewers.MAX_VIEWERS = websocket.MAX_VIEWERS = {SEATS}") as server:
+        asyncio.run(crowd(server))
+        wait_for(lambda: server.health()["viewers"] == 0, "all to be gone")
+        server.process.wait_for_line(f"refused a viewer at 127.0.0.1: there are {SEATS}")
 
 
 @pytest.fixture(scope="module")

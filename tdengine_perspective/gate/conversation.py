@@ -11,25 +11,35 @@ from tdengine_perspective.gate.protocol import OWN_QUESTION, Response
 OWN_NUMBER = Response(msg_id=OWN_QUESTION).SerializeToString()
 
 
+class EngineTime:
+    """The processor time, in seconds, that the engine has taken for requests so far."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+
 class EngineSession:
-    """A conversation with the engine.
+    """A conversation with the engine, which adds to `engine_time` what it takes.
 
     Everything happens on the thread on which the table is updated, too: the engine calls `hear` from within
     an update.
     """
 
-    def __init__(self, server: perspective.Server):
+    def __init__(self, server: perspective.Server, engine_time: EngineTime):
         self.engine = server.new_session(self.hear)
+        self.engine_time = engine_time
         self.answers: list[bytes] | None = None  # while the engine works on a request
 
     def ask(self, request: Message) -> list[bytes]:
         """Pass a request on. Returns what the engine says in this session meanwhile."""
         self.answers = []
+        started = time.process_time()  # of all the engine's threads, which makes it dear
         try:
             self.engine.handle_request(request.SerializeToString(deterministic=True))
             return self.answers
         finally:
             self.answers = None
+            self.engine_time.seconds += time.process_time() - started
 
     def ask_own(self, request: Message) -> Message:
         """The engine's answer to a question of the session's own."""
@@ -80,9 +90,9 @@ class View:
 
 def make_view(session: EngineSession, request: Message, is_shared: bool) -> View | bytes:
     """A new view, or the engine's answer, without its number, where it makes none."""
-    started = time.process_time()
+    before = session.engine_time.seconds
     answer = session.answer_to(request)
-    seconds = time.process_time() - started
+    seconds = session.engine_time.seconds - before
     if Response.FromString(answer).HasField("error"):
         return answer
     return View(request.make_view.view_id, request, seconds, is_shared)

@@ -44,7 +44,8 @@ class ViewerSession(EngineSession):
     """
 
     def __init__(self, viewers: Viewers, send: Callable[[bytes], None]):
-        super().__init__(viewers.engine)
+        super().__init__(viewers.engine, viewers.engine_time)
+        self.viewers = viewers
         self.send = send
         self.shared_views = viewers.shared_views
         self.copies = viewers.shared_views.copies
@@ -148,12 +149,13 @@ class ViewerSession(EngineSession):
         # The engine would put the view in the place of the other one, and the next update would end it.
         if not name or name in self.all_names or name in self.table_names():
             raise Refused("there is a view or a table of this name")
+        size = self.ask_own(Request(entity_id=request.entity_id, table_size={})).table_size.size
+        self.viewers.check_room(size, request)
         made = self.shared_views.join(
             request, null_sources(request.make_view.config, self.columns(request.entity_id))
         )
         if isinstance(made, bytes):
             return self.send(number_field(request.msg_id) + made)
-        size = self.ask_own(Request(entity_id=request.entity_id, table_size={})).table_size.size
         allowed = MAX_VIEW_TIME * max(1, size / 1000) - sum(view.seconds for view in self.views.values())
         if made.seconds > allowed:
             self.shared_views.leave(made)
@@ -167,12 +169,15 @@ class ViewerSession(EngineSession):
         shared = self.views[name]
         if not shared.is_shared:
             return
+        table = shared.request.entity_id
+        self.viewers.check_room(self.ask_own(Request(entity_id=table, table_size={})).table_size.size)
         making = Request()
         making.CopyFrom(shared.request)
         making.make_view.view_id = name
         made = make_view(self, making, is_shared=False)
         if isinstance(made, bytes):
             raise Refused(Response.FromString(made).error.message)
+        self.shared_views.computed[name] = made.seconds
         made.null_sources = shared.null_sources
         self.shared_views.watch(made)
         for number, kind in self.subscriptions.get(name, {}).items():
@@ -184,6 +189,7 @@ class ViewerSession(EngineSession):
         """Give up a view in the engine, or this viewer's part in it."""
         view = self.views.pop(name)
         if not view.is_shared:
+            del self.shared_views.computed[view.name]
             self.copies.forget(view)
             self.ask_own(Request(entity_id=view.name, view_delete={}))
             return

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import perspective
 from google.protobuf.message import Message
 
-from tdengine_perspective.gate.conversation import EngineSession, View, make_view
+from tdengine_perspective.gate.conversation import EngineSession, EngineTime, View, make_view
 from tdengine_perspective.gate.copies import Copies
 from tdengine_perspective.gate.protocol import OWN_QUESTION, OWN_SUBSCRIPTION, Request
 
@@ -19,10 +19,16 @@ class SharedViews(EngineSession):
     and each answer from it once. A viewer that is about to change its view gets one of its own instead.
     """
 
-    def __init__(self, server: perspective.Server, columns_with_nulls: Collection[str] = ()):
-        super().__init__(server)
+    def __init__(
+        self,
+        server: perspective.Server,
+        engine_time: EngineTime,
+        columns_with_nulls: Collection[str] = (),
+    ):
+        super().__init__(server, engine_time)
         self.copies = Copies(self, columns_with_nulls)
         self.views: dict[bytes, View] = {}  # by what they show
+        self.computed: dict[str, float] = {}  # all views that the engine computes, own ones too: seconds
         self.kept = 0  # bytes of answers
         self.updates = 0
 
@@ -38,10 +44,15 @@ class SharedViews(EngineSession):
                 return made
             made.null_sources = null_sources
             self.views[shown] = made
+            self.computed[made.name] = made.seconds
             self.watch(made)
         view = self.views[shown]
         view.viewers += 1
         return view
+
+    def has(self, request: Message) -> bool:
+        """Whether the view that a viewer asks for is there already."""
+        return content_key(request) in self.views
 
     def watch(self, view: View) -> None:
         """Hear of the updates that a view has."""
@@ -51,6 +62,7 @@ class SharedViews(EngineSession):
         view.viewers -= 1
         if view.viewers == 0:
             del self.views[content_key(view.request)]
+            del self.computed[view.name]
             self.copies.forget(view)
             self.ask_own(Request(entity_id=view.name, view_delete={}))
 
