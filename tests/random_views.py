@@ -25,6 +25,7 @@ ROLLUP, FLAT, TOTAL = "rollup", "flat", "total"
 SORTS = ("asc", "desc", "asc abs", "desc abs")
 COLUMN_SORTS = ("col asc", "col desc", "col asc abs", "col desc abs")
 WITH_COLUMN = ("max by", "min by", "weighted mean")  # aggregates that name a second column
+CHOICES = ("any", "dominant", "high", "low")  # with several right values, or one of the engine's own
 REFUSED_HERE = ("high minus low",)  # by the gate, since they end the engine
 TIME_STEPS = [
     *("s", "5s", "15s", "30s", "m", "5m", "15m", "30m", "h", "2h", "3h", "6h", "12h", "D", "W", "M", "2M"),
@@ -200,7 +201,13 @@ class Expressions:
     def chosen(self, make: Any, depth: int) -> str:
         if self.rng.random() < 0.5:
             return f"({self.boolean(depth)} ? {make(depth)} : {make(depth)})"
-        return f"if ({self.boolean(depth)}) {make(depth)}; else {make(depth)}"
+        return f"if ({self.boolean(depth)}) {{ {make(depth)} }} else {{ {make(depth)} }}"
+
+
+def is_choice(view: View, column: str) -> bool:
+    """Whether a column's aggregate has not just one right value, to sort by."""
+    aggregate = view.get("aggregates", {}).get(column)
+    return isinstance(aggregate, list) or aggregate in CHOICES
 
 
 class Views:
@@ -262,6 +269,7 @@ class Views:
             chosen = {name: self.aggregate(name) for name in names if name in touched and rng.random() < 0.7}
             if chosen := {name: value for name, value in chosen.items() if value}:
                 view["aggregates"] = chosen
+            view["sort"] = [one for one in view.get("sort", []) if not is_choice(view, one[0])]
         return {name: value for name, value in view.items() if value or name == "columns"}
 
     def sample(self, names: Sequence[str], count: int) -> list[str]:
