@@ -44,6 +44,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       literals      a viewer's texts and numbers in SQL
       filters       which rows
       aggregates    what of a group
+      calendar      days, months and years in SQL
       expressions   the expressions, as SQL
       views         what a view asks for
       grouped       its groups

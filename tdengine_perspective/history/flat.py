@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, label_of, rank, read_keys
+from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, label_of, rank
 from tdengine_perspective.history.terms import DATETIME, Term
 from tdengine_perspective.history.views import View
 from tdengine_perspective.history.words import NotAnswered
@@ -27,7 +27,7 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
     )
     if len(rows) > MOST_SPLITS:
         raise NotAnswered(f"this view has more than {MOST_SPLITS:,} columns: split by less")
-    found = set(read_keys(view.split_by, [row for row in rows if row[-1]]))
+    found = set(read_columns(view.split_by, [row for row in rows if row[-1]]))
     return sorted(found, key=lambda split: tuple(map(rank, split)))
 
 
@@ -43,7 +43,7 @@ def fetch(view: View, splits: list[tuple], start: int, end: int, ask: Ask) -> Ta
         for (name, term), column in zip(shown, values, strict=True):
             table.columns[name] = (term.kind, column)
         return table
-    of_rows = read_keys(split_by, [row[len(shown) :] for row in rows])
+    of_rows = read_columns(split_by, [row[len(shown) :] for row in rows])
     for split in splits:
         for (name, term), column in zip(shown, values, strict=True):
             label = "|".join([*map(label_of, split, split_by), name])
@@ -52,6 +52,11 @@ def fetch(view: View, splits: list[tuple], start: int, end: int, ask: Ask) -> Ta
             ]
             table.columns[label] = (term.kind, own)
     return table
+
+
+def read_columns(terms: list[Term], rows: list[tuple]) -> list[tuple]:
+    columns = [term.read([row[place] for row in rows]) for place, term in enumerate(terms)]
+    return list(zip(*columns, strict=True))
 
 
 def select_rows(view: View, start: int, end: int) -> str:

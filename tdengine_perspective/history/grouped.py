@@ -74,7 +74,7 @@ def ask_level(view: View, groups: Sequence[Term], splits: Sequence[Term], ask: A
     items = [item for each in plain for item in each.items]
     rows = ask_groups(view, terms, items, ask)
     level = Level()
-    keys = read_keys(terms, rows)
+    keys = read_keys(view, terms, rows)
     counted = {key: row for key, row in zip(keys, rows, strict=True) if row[len(terms)]}
     if not terms and not counted:
         counted = {(): (0, *[None] * len(items))}
@@ -107,39 +107,46 @@ def ask_groups(view: View, terms: Sequence[Term], items: Sequence[str], ask: Ask
 
 def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> str:
     """By INTERVAL where one of the terms is the time in steps: five times as fast as by an expression."""
-    step = next((place for place, each in enumerate(terms) if each.step), None)
-    listed, by = [], []
-    for place, each in enumerate(terms):
-        if place == step:
-            listed.append(f"CAST(_wstart AS BIGINT) g{place}")
-        else:
-            listed.append(f"{each.sql} g{place}")
-            by.append(each.name)
+    step = step_of(terms)
+    listed = [
+        f"{'CAST(_wstart AS BIGINT)' if place == step else each.sql} g{place}"
+        for place, each in enumerate(terms)
+    ]
+    by = ", ".join(each.name for place, each in enumerate(terms) if place != step)
     sql = f"SELECT {', '.join([*listed, 'COUNT(*)', *items])} FROM {view.facts.table}{view.where}"
     if step is not None:
-        sql += (f" PARTITION BY {', '.join(by)}" if by else "") + f" INTERVAL({terms[step].step})"
+        sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
-        sql += f" GROUP BY {', '.join(by)}"
+        sql += f" GROUP BY {by}"
     if terms:  # without an order, TDengine would limit something else
         sql += f" ORDER BY g0 LIMIT {MOST_GROUPS + 1}"
     return sql
+
+
+def step_of(terms: Sequence[Term]) -> int | None:
+    return next((place for place, each in enumerate(terms) if each.step), None)
 
 
 def ask_values(view: View, terms: Sequence[Term], of: Term, ask: Ask) -> dict[Path, dict[Any, int]]:
     """How often which value occurs in which group."""
     found: dict[Path, dict[Any, int]] = defaultdict(dict)
     rows = ask_groups(view, [*terms, of], [], ask)
-    for (*key, value), row in zip(read_keys([*terms, of], rows), rows, strict=True):
+    for (*key, value), row in zip(read_keys(view, [*terms, of], rows), rows, strict=True):
         if row[-1]:
             counts = found[tuple(key)]
             counts[value] = counts.get(value, 0) + row[-1]
     return found
 
 
-def read_keys(terms: Sequence[Term], rows: Sequence[tuple]) -> list[Path]:
+def read_keys(view: View, terms: Sequence[Term], rows: Sequence[tuple]) -> list[Path]:
     if not terms:
         return [()] * len(rows)
-    columns = [term.read([row[place] for row in rows]) for place, term in enumerate(terms)]
+    step = step_of(terms)
+    read = [
+        Term("", DATETIME, units=view.facts.schema.units) if place == step else term
+        for place, term in enumerate(terms)
+    ]
+    columns = [term.read([row[place] for row in rows]) for place, term in enumerate(read)]
     return list(zip(*columns, strict=True))
 
 

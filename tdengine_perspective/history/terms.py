@@ -113,6 +113,11 @@ class Facts:
         subtable = Term("tbname", STRING, Column("tbname", SUBTABLE, "BINARY"))
         return {name: found.get(name, subtable) for name in self.schema.perspective}
 
+    @cached_property
+    def widest_text(self) -> int:
+        """Bytes that any text has at most."""
+        return 16_384
+
     @property
     def key(self) -> Term:
         return column_term(self.schema.columns[0], self.schema.units)
