@@ -15,6 +15,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from random_tables import UNITS, RandomTable, random_table
 from random_views import View, Views
 
 from tdengine_perspective import tdengine as reaching
+from tdengine_perspective.gate.expressions import FLOAT, ExpressionError, Reader
 from tdengine_perspective.gate.sessions import ViewerSession
 from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.history.handler import History
@@ -39,6 +41,7 @@ from tdengine_perspective.mirror.table import replace_rows
 TABLE = "oracle"
 VIEWS_A_TABLE = 50
 PATH = "__ROW_PATH__"
+BAR = "¦"
 RELATIVE = 1e-9  # what floats may differ by, as sums depend on their order
 ABSOLUTE = 1e-12  # of the greatest number in a column
 
@@ -117,6 +120,7 @@ class Pair:
         table.write(connection, database)
         connection.execute(f"USE `{database}`")
         self.asked: list[str] = []
+        self.without_number: dict[str, bool] = {}  # by the text of an expression
         tdengine = reaching.TDengine("localhost", port, "root", "taosdata", database, table.name)
         schema = read_schema(connection, tdengine, UNITS[table.precision])
         self.schema = replace(schema, shows_subtable=schema.may_show_subtable)
@@ -151,6 +155,22 @@ class Pair:
             return list(self.answers)
 
         self.live = Client(answer)
+
+    def has_no_number(self, text: str) -> bool:
+        """Whether a part of an expression is NaN or infinite in some row: not NULL, and not shown either."""
+        if text not in self.without_number:
+            parts = {part for part in parts_of(text) if is_float(part, self.schema.perspective)}
+            expressions = {}
+            for number, part in enumerate(sorted(parts)):
+                expressions |= {f"v{number}": part, f"n{number}": f"is_null({part})"}
+            view = self.engine_table.view(columns=list(expressions), expressions=expressions)
+            columns = view.to_columns()
+            view.delete()
+            self.without_number[text] = any(
+                (None, False) in zip(columns[f"v{number}"], columns[f"n{number}"], strict=True)
+                for number in range(len(parts))
+            )
+        return self.without_number[text]
 
     def ask(self, sql: str) -> list[tuple]:
         self.asked.append(sql)
@@ -246,6 +266,8 @@ class Comparison:
         return max(fitting, key=len, default=label)
 
     def compare_columns(self, what: str, live: dict, history: dict) -> list[Difference]:
+        # What splits a column's name is shown otherwise within a value.
+        live = {self.written(label): values for label, values in live.items()}
         if list(live) != list(history):
             return [Difference("columns", "", list(live), list(history))]
         if live.get(PATH) != history.get(PATH):
@@ -264,6 +286,14 @@ class Comparison:
             if len(values) != len(history[label]):
                 found.append(Difference(what, column, len(values), len(history[label]), "length"))
         return found
+
+    def written(self, label: str) -> str:
+        """A column's name as the look back has it: a bar within a split's value would begin the next part."""
+        column = self.column_of(label)
+        splits = self.view.get("split_by", [])
+        if label.count("|") - column.count("|") <= len(splits):
+            return label
+        return label[: -len(column) - 1].replace("|", BAR) + "|" + column if len(splits) == 1 else label
 
     def aggregate(self, column: str) -> Any:
         """The name of a column's aggregate, "" where rows are shown."""
@@ -334,12 +364,44 @@ class Comparison:
             if own != path:
                 continue
             parts = [label_of(self.kind(name), flat[name][place]) for name in splits]
-            if "|".join([*parts, column]) == label:
+            if "|".join([*(part.replace("|", BAR) for part in parts), column]) == label:
                 found.append((place, flat[other][place], value))
         return found
 
+    def touching(self, difference: Difference) -> set[str]:
+        """The names that a difference may come from: all by which rows are chosen and put in order."""
+        view = self.view
+        names = {*view.get("group_by", []), *view.get("split_by", []), difference.column}
+        names |= {one[0] for part in ("filter", "sort") for one in view.get(part, [])}
+        asked = view.get("aggregates", {}).get(difference.column)
+        return names | ({asked[1][0]} if isinstance(asked, list) else set())
+
+    def names_without_number(self) -> set[str]:
+        """The expressions of which a part is NaN or infinite in some row."""
+        return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
+
     def kind(self, name: str) -> str:
         return self.pair.schema.perspective.get(name, "")
+
+
+def parts_of(text: str) -> set[str]:
+    """An expression, and whatever in it stands in brackets, with the name of its function."""
+    found = {text}
+    for opened in re.finditer(r"(\b[a-z_0-9]+)?\(", text):
+        depth = 0
+        for at in range(opened.end() - 1, len(text)):
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            if depth == 0:
+                found.add(text[opened.start() : at + 1])
+                break
+    return found
+
+
+def is_float(text: str, columns: Mapping[str, str]) -> bool:
+    try:
+        return Reader(text, columns).read() == FLOAT
+    except ExpressionError:
+        return False
 
 
 def chosen(aggregate: str, rows: list[tuple]) -> list:
@@ -406,6 +468,25 @@ def is_end_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
     return is_end and not comparison.rows_of(*difference.where, difference.column)
 
 
+def is_count_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
+    """The engine has no grand total of a table without rows, and a 0 of a filter that lets none through."""
+    return not comparison.pair.rows and difference.live is None and difference.history == 0
+
+
+def is_quartile_of_floats(comparison: Comparison, difference: Difference) -> bool:
+    aggregate = comparison.aggregate(difference.column)
+    if aggregate not in ("q1", "q3") or difference.what not in ("value", "part"):
+        return False
+    values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
+    ordered = sorted(values, key=lambda value: (value is not None, value))
+    place = len(ordered) * (1 if aggregate == "q1" else 3) // 4
+    return bool(ordered) and comparison.are_close(difference.column, ordered[place], difference.history)
+
+
+def is_no_number(comparison: Comparison, difference: Difference) -> bool:
+    return bool(comparison.names_without_number() & comparison.touching(difference))
+
+
 def is_null_as_zero(comparison: Comparison, difference: Difference) -> bool:
     aggregate = comparison.aggregate(difference.column)
     if aggregate not in ("low", "high") or difference.what not in ("value", "part"):
@@ -422,6 +503,9 @@ KNOWN: list[Known] = [
     ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("first and last of no rows: none, where the engine has 0, an empty text or false", is_end_of_no_rows),
+    ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
+    ("q1 and q3 of floats: the value at that place, where the engine takes the mean of two others", is_quartile_of_floats),
+    ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
     ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
 ]
 

@@ -109,7 +109,10 @@ KINDS: dict[str, Draw] = {
     "TIMESTAMP": moment,
     "JSON": json,
 }
-COMMON = ["FLOAT", "DOUBLE", "INT", "VARCHAR(40)", "NCHAR(20)", "BOOL", "BIGINT", "TIMESTAMP"]
+COMMON = [  # drawn as often as all of them together
+    *("FLOAT", "DOUBLE", "INT", "VARCHAR(40)", "NCHAR(20)", "BOOL", "BIGINT", "TIMESTAMP"),
+    *("FLOAT", "DOUBLE", "INT", "VARCHAR(40)", "BOOL", "TINYINT", "SMALLINT UNSIGNED", "DECIMAL(10,3)"),
+]
 NO_COLUMNS = {"JSON"}
 NO_TAGS = {"DECIMAL(10,3)", "DECIMAL(20,3)", "JSON"}  # a tag of JSON has to be the only one
 
@@ -212,7 +215,7 @@ def random_table(rng: random.Random) -> RandomTable:
     columns = {name: rng.choice(COMMON + [kind for kind in KINDS if kind not in NO_COLUMNS]) for name in names}
     tags, subtables = None, {}
     if rng.random() < 0.85:
-        kinds = COMMON + [kind for kind in KINDS if kind not in NO_TAGS]
+        kinds = [kind for kind in (*COMMON, *KINDS) if kind not in NO_TAGS]
         tags = {name: rng.choice(kinds) for name in rng.sample(TAG_NAMES, rng.randint(1, 4))}
         if rng.random() < 0.1:
             tags = {"info": "JSON"}

@@ -84,9 +84,15 @@ class Expressions:
             case 3:
                 return f"({self.number(down)} {self.pick('%', '^')} {self.pick('2', '3', '0.5', '10')})"
             case 4:
-                return f"{self.pick(*MATHEMATICS)}({self.number(down)})"
+                number = self.number(down)
+                if self.rng.random() < 0.7:  # where each function has a value
+                    number = f"min(1.5 + abs(float({number})), 20)"
+                return f"{self.pick(*MATHEMATICS)}({number})"
             case 5:
-                return f"{self.pick(*MATHEMATICS_OF_FLOATS)}({self.float(down)})"
+                number = self.float(down)
+                if self.rng.random() < 0.7:
+                    number = f"(sin({number}) / 2)"
+                return f"{self.pick(*MATHEMATICS_OF_FLOATS)}({number})"
             case 6:
                 name = self.pick("min", "max", "avg", "sum", "mul")
                 return f"{name}({self.number(down)}, {self.number(down)})"
@@ -156,7 +162,7 @@ class Expressions:
         if depth <= 0:
             return self.column(STRING, "'abc'")
         down = depth - 1
-        match self.rng.randrange(9):
+        match self.rng.choice((*range(9), 0, 1, 1, 3, 7, 8)):
             case 0:
                 return f"{self.pick('upper', 'lower')}({self.string(down)})"
             case 1:
