@@ -56,7 +56,7 @@ def condition(name: str, term: Term, operator: str, value: Any, key: str) -> str
         return among(term, operator == "==", [wanted], key)
     if term.kind == STRING:
         return f"{term.sql} {operator} {literals.text(wanted)}"
-    compared = f"{term.sql} {operator} {literals.number(wanted)}"
+    compared = f"{term.as_double} {operator} {literals.number(wanted)}"
     return f"({compared} AND {is_finite(term.sql)})" if term.may_be_infinite else compared
 
 

@@ -34,7 +34,11 @@ class Term:
     @property
     def name(self) -> str:
         """What functions that take a column take: a time as it is."""
-        return quote_name(self.column.name) if self.column else self.sql
+        return quote_name(self.column.name) if self.column and self.sql != SUBTABLE else self.sql
+
+    @property
+    def is_time_column(self) -> bool:
+        return self.column is not None and self.column.kind == "TIMESTAMP"
 
     @property
     def may_be_infinite(self) -> bool:
@@ -42,10 +46,22 @@ class Term:
         return self.kind == FLOAT and (self.column is None or self.column.kind in FLOATS)
 
     def guarded(self) -> "Term":
-        """The same without NaN and infinity, and more slowly."""
+        """The same without NaN and infinity, and more slowly. Adding 0 makes one of both zeros."""
         if not self.may_be_infinite:
             return self
-        return Term(f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} END", self.kind)
+        return Term(f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END", self.kind)
+
+    def in_ms(self) -> "Term":
+        """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
+        if self.units == 1:
+            return self
+        sql = f"CAST(ROUND(CAST(TIMETRUNCATE({self.name}, 1a) AS BIGINT) / {self.units}) AS BIGINT)"
+        return Term(sql, self.kind)
+
+    @property
+    def as_double(self) -> str:
+        """What it is compared by: TDengine compares a FLOAT as if it had fewer digits than it has."""
+        return f"CAST({self.sql} AS DOUBLE)" if self.column and self.column.kind == "FLOAT" else self.sql
 
     def read(self, values: Sequence[Any]) -> list[Any]:
         """TDengine's values as Perspective has them: times in ms, dates in days."""

@@ -1,0 +1,678 @@
+"""Owns the oracle: one view asked of the live engine, which holds all rows, and of the look back on TDengine.
+
+    PYTHONPATH=. venv/bin/python tests/history_oracle.py VIEWS [SEED]
+
+asks so many random views, of an emulator of its own or of the TDengine at TEST_TAOS_PORT, and tells each
+difference that is not among KNOWN, as small as it can be made. The suite asks 2,000.
+
+The views come of a seeded generator and not of Hypothesis: a table is made once for many views, a failure is
+told by its seed and number whatever else was asked before, and a hundred thousand views take no longer than
+their answers. What makes a view smaller is a dozen lines, as it has few parts.
+"""
+
+import copy
+import json
+import math
+import os
+import random
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import perspective
+import taosws
+from random_tables import UNITS, RandomTable, random_table
+from random_views import View, Views
+
+from tdengine_perspective import tdengine as reaching
+from tdengine_perspective.gate.expressions import FLOAT, ExpressionError, Reader
+from tdengine_perspective.gate.sessions import ViewerSession
+from tdengine_perspective.gate.viewers import Viewers
+from tdengine_perspective.history.handler import History
+from tdengine_perspective.history.spans import Span
+from tdengine_perspective.history.terms import Facts
+from tdengine_perspective.mirror.schema import Row, Schema, read_schema
+from tdengine_perspective.mirror.table import replace_rows
+
+TABLE = "oracle"
+VIEWS_A_TABLE = 50
+PATH = "__ROW_PATH__"
+BAR = "¦"
+RELATIVE = 1e-9  # what floats may differ by, as sums depend on their order
+ABSOLUTE = 1e-12  # of the greatest number in a column
+
+CHOICES = ("any", "dominant", "first", "last", "last by index", "max by", "min by")  # where several rows may do
+SQUARES = ("var", "stddev")
+
+
+@dataclass
+class Answer:
+    """What a viewer gets of a view; `error` where it gets none."""
+
+    error: str = ""
+    schema: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    column_count: int = 0
+    columns: dict[str, list] = field(default_factory=dict)
+    part: dict[str, list] = field(default_factory=dict)  # of a window
+    extremes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two answers differ."""
+
+    what: str  # "error", "schema", "rows", "columns", "paths", "value", "part" or "extremes"
+    column: str = ""  # the view's, without a split
+    live: Any = None
+    history: Any = None
+    where: Any = None
+
+    def __str__(self) -> str:
+        where = f" at {self.where}" if self.where is not None else ""
+        return f"{self.what} {self.column}{where}: live {self.live!r}, history {self.history!r}"
+
+
+class Client:
+    """Perspective's own client, with something that answers its requests at once."""
+
+    def __init__(self, answer: Callable[[bytes], bytes]):
+        self.answer = answer
+        self.client = perspective.Client(self.ask)
+        self.table = self.client.open_table(TABLE)
+
+    def ask(self, request: bytes) -> None:
+        for response in self.answer(bytes(request)):
+            self.client.handle_response(response)
+
+    def look(self, view: View, window: Mapping[str, int]) -> Answer:
+        try:
+            made = self.table.view(**copy.deepcopy(view))
+        except Exception as error:
+            return Answer(error=str(error).strip() or type(error).__name__)
+        try:
+            return Answer(
+                schema=made.schema(),
+                rows=made.num_rows(),
+                column_count=made.num_columns(),
+                columns=made.to_columns(),
+                part=made.to_columns(**window),
+                extremes={name: made.get_min_max(name) for name in view["columns"]},
+            )
+        except Exception as error:
+            return Answer(error=str(error).strip() or type(error).__name__)
+        finally:
+            made.delete()
+
+
+class Pair:
+    """A random table, written into TDengine and into the engine, and a client of either side."""
+
+    def __init__(self, table: RandomTable, connection: "taosws.Connection", port: int, database: str):
+        self.table = table
+        self.database = database
+        self.connection = connection
+        connection.execute(f"DROP DATABASE IF EXISTS `{database}`")
+        table.write(connection, database)
+        connection.execute(f"USE `{database}`")
+        self.asked: list[str] = []
+        self.without_number: dict[str, bool] = {}  # by the text of an expression
+        tdengine = reaching.TDengine("localhost", port, "root", "taosdata", database, table.name)
+        schema = read_schema(connection, tdengine, UNITS[table.precision])
+        self.schema = replace(schema, shows_subtable=schema.may_show_subtable)
+        self.rows = self.read_rows(tdengine)
+        self.fill_engine()
+        self.history = History(TABLE, Facts(tdengine.table_sql, self.schema), Span.parse("all"), self.ask)
+        self.server = perspective.VirtualServer(self.history)
+        self.back = Client(lambda request: [self.server.handle_request(request)])
+
+    def read_rows(self, tdengine: reaching.TDengine) -> list[Row]:
+        rows = self.connection.query(f"SELECT {self.schema.select} FROM {tdengine.table_sql}")
+        # In the order of the look back: by time, subtable and the second key.
+        return sorted(rows, key=lambda row: row[:2])
+
+    def fill_engine(self) -> None:
+        """As the mirror does."""
+        engine = perspective.Server()
+        table = engine.new_local_client().table(self.schema.perspective, name=TABLE)
+        self.columns: dict[str, list] = {name: [] for name in self.schema.perspective}
+        if self.rows:
+            self.columns = json.loads(self.schema.as_json(self.rows, list(range(len(self.rows)))))
+            replace_rows(table, self.columns)
+        viewers = Viewers(engine)
+        viewers.note_nulls([name for name, values in self.columns.items() if None in values])
+        self.answers: list[bytes] = []
+        self.session = ViewerSession(viewers, self.answers.append)
+        self.engine, self.engine_table = engine, table
+
+        def answer(request: bytes) -> list[bytes]:
+            self.answers.clear()
+            self.session.handle(request)
+            return list(self.answers)
+
+        self.live = Client(answer)
+
+    def has_no_number(self, text: str) -> bool:
+        """Whether a part of an expression is NaN or infinite in some row: not NULL, and not shown either."""
+        if text not in self.without_number:
+            parts = {part for part in parts_of(text) if is_float(part, self.schema.perspective)}
+            expressions = {}
+            for number, part in enumerate(sorted(parts)):
+                expressions |= {f"v{number}": part, f"n{number}": f"is_null({part})"}
+            view = self.engine_table.view(columns=list(expressions), expressions=expressions)
+            columns = view.to_columns()
+            view.delete()
+            self.without_number[text] = any(
+                (None, False) in zip(columns[f"v{number}"], columns[f"n{number}"], strict=True)
+                for number in range(len(parts))
+            )
+        return self.without_number[text]
+
+    def ask(self, sql: str) -> list[tuple]:
+        self.asked.append(sql)
+        try:
+            return list(self.connection.query(sql))
+        except taosws.Error as error:
+            raise taosws.QueryError(f"{error} at {sql}") from None
+
+    def close(self) -> None:
+        self.session.close()
+        self.connection.execute(f"DROP DATABASE IF EXISTS `{self.database}`")
+
+    def values(self) -> dict[str, list]:
+        """What stands in the columns, for filters to compare with."""
+        shown = {name: list(dict.fromkeys(values))[:20] for name, values in self.columns.items()}
+        for name, kind in self.schema.perspective.items():
+            if kind == "float":
+                shown[name] = [None if value is None else float(value) for value in shown[name]]
+        return shown
+
+    def answers_to(self, view: View, window: Mapping[str, int]) -> tuple[Answer, Answer]:
+        self.asked.clear()
+        self.history.failure = None
+        live = self.live.look(view, window)
+        history = self.back.look(view, window)
+        if self.history.failure:
+            history = Answer(error=f"{self.history.failure} {history.error[:2000]}")
+        return live, history
+
+
+class Comparison:
+    """What differs in the two answers to a view."""
+
+    def __init__(self, pair: Pair, view: View, window: Mapping[str, int]):
+        self.pair = pair
+        self.view = view
+        self.window = window
+        self.live, self.history = pair.answers_to(view, window)
+        self.sql = list(pair.asked)
+
+    @property
+    def differences(self) -> list[Difference]:
+        live, history = self.live, self.history
+        if live.error or history.error:
+            if live.error and history.error:
+                return []
+            return [Difference("error", "", live.error, history.error)]
+        found: list[Difference] = []
+        for name in self.view["columns"]:
+            kinds = {kind for label, kind in history.schema.items() if self.column_of(label) == name}
+            if kinds - {live.schema.get(name)}:
+                found.append(Difference("schema", name, live.schema.get(name), kinds))
+        if live.rows != history.rows:
+            found.append(Difference("rows", "", live.rows, history.rows))
+        if not self.view.get("sort") and live.column_count != history.column_count:
+            found.append(Difference("columns", "", live.column_count, history.column_count))
+        if found:
+            return found
+        found = self.compare_columns("value", live.columns, history.columns)
+        if not found:
+            found = self.compare_columns("part", live.part, history.part)
+        for name, mine in live.extremes.items():
+            other = history.extremes.get(name)
+            if not self.are_close(name, mine, other) and not self.are_close(name, self.own_extremes(name), other):
+                found.append(Difference("extremes", name, mine, other))
+        return found
+
+    def own_extremes(self, name: str) -> Any:
+        """The extremes of what the look back has in a column, but for the grand total."""
+        columns = self.history.columns
+        places = [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        values = [
+            values[place]
+            for label, values in columns.items()
+            if label != PATH and self.column_of(label) == name
+            for place in (range(len(values)) if places is None else places)
+        ]
+        known = [value for value in values if value is not None]
+        if known and isinstance(known[0], str):
+            return min(known, key=str.encode), max(known, key=str.encode)
+        return (min(known), max(known)) if known else (None, None)
+
+    def kind_of(self, difference: Difference) -> str:
+        """What differences of one cause are likely to have in common."""
+        if difference.what == "error":
+            return f"error: {difference.live or difference.history}"[:120]
+        kind = self.pair.schema.perspective.get(difference.column, "expression")
+        return f"{difference.what} {self.aggregate(difference.column)} {kind}"
+
+    def column_of(self, label: str) -> str:
+        """The view's column that a column with a split's values before it is of."""
+        fitting = [name for name in self.view["columns"] if label == name or label.endswith(f"|{name}")]
+        return max(fitting, key=len, default=label)
+
+    def compare_columns(self, what: str, live: dict, history: dict) -> list[Difference]:
+        # What splits a column's name is shown otherwise within a value.
+        live = {self.written(label): values for label, values in live.items()}
+        if list(live) != list(history):
+            return [Difference("columns", "", list(live), list(history))]
+        if live.get(PATH) != history.get(PATH):
+            mine, other = live.get(PATH, []), history.get(PATH, [])
+            if not same_paths(mine, other):
+                return [Difference("paths" if what == "value" else "part", PATH, mine, other)]
+        found = []
+        for label, values in live.items():
+            if label == PATH:
+                continue
+            column = self.column_of(label)
+            for place, (mine, other) in enumerate(zip(values, history[label], strict=False)):
+                where = live[PATH][place] if PATH in live else place
+                if not self.are_close(column, mine, other) and not self.may_be(label, where, other):
+                    found.append(Difference(what, column, mine, other, (label, where)))
+            if len(values) != len(history[label]):
+                found.append(Difference(what, column, len(values), len(history[label]), "length"))
+        return found
+
+    def written(self, label: str) -> str:
+        """A column's name as the look back has it: a bar within a split's value would begin the next part."""
+        column = self.column_of(label)
+        splits = self.view.get("split_by", [])
+        if label.count("|") - column.count("|") <= len(splits):
+            return label
+        return label[: -len(column) - 1].replace("|", BAR) + "|" + column if len(splits) == 1 else label
+
+    def aggregate(self, column: str) -> Any:
+        """The name of a column's aggregate, "" where rows are shown."""
+        if not self.is_grouped:
+            return ""
+        asked = self.view.get("aggregates", {}).get(column)
+        return asked[0] if isinstance(asked, list) else asked or "default"
+
+    @property
+    def is_grouped(self) -> bool:
+        return bool(self.view.get("group_by")) or self.view.get("group_rollup_mode") == "total"
+
+    def are_close(self, column: str, mine: Any, other: Any) -> bool:
+        if isinstance(mine, tuple | list) and isinstance(other, tuple | list):
+            return len(mine) == len(other) and all(
+                self.are_close(column, one, two) for one, two in zip(mine, other, strict=True)
+            )
+        if mine == other and (mine is None) == (other is None):
+            return isinstance(mine, bool) == isinstance(other, bool)
+        if not is_number(mine) or not is_number(other):
+            return False
+        if math.isclose(mine, other, rel_tol=RELATIVE):
+            return True
+        greatest = self.greatest(column)
+        match self.aggregate(column):
+            case "var":
+                return abs(mine - other) <= ABSOLUTE * greatest**2
+            case "stddev":
+                return abs(mine - other) <= math.sqrt(ABSOLUTE) * greatest
+            case _:
+                return abs(mine - other) <= ABSOLUTE * greatest * len(self.pair.rows)
+
+    def greatest(self, column: str) -> float:
+        numbers = [abs(value) for value in self.column_values(column) if is_number(value)]
+        return max((value for value in numbers if math.isfinite(value)), default=0.0)
+
+    def column_values(self, column: str) -> list:
+        return self.flat([column])[column]
+
+    def flat(self, names: Sequence[str]) -> dict[str, list]:
+        """Columns of the rows that the view is of, in the order of time."""
+        plain = {name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view}
+        view = self.pair.live.table.view(columns=list(dict.fromkeys(names)), **copy.deepcopy(plain))
+        try:
+            return view.to_columns()
+        finally:
+            view.delete()
+
+    def may_be(self, label: str, path: Any, value: Any) -> bool:
+        """Whether another row may have been chosen, where Perspective takes one of several that are as good."""
+        column = self.column_of(label)
+        aggregate = self.aggregate(column)
+        if aggregate not in CHOICES:
+            return False
+        values = self.rows_of(label, path, column)
+        return any(self.are_close(column, one, value) for one in chosen(aggregate, values))
+
+    def rows_of(self, label: str, path: Any, column: str) -> list[tuple]:
+        """Of a cell's rows: when each is, what its aggregate goes by, and the column's value."""
+        groups, splits = self.view.get("group_by", []), self.view.get("split_by", [])
+        asked = self.view.get("aggregates", {}).get(column)
+        other = asked[1][0] if isinstance(asked, list) else column
+        flat = self.flat([*groups, *splits, column, other])
+        path = path if isinstance(path, list) else []
+        found = []
+        for place, value in enumerate(flat[column]):
+            own = [flat[name][place] for name in groups[: len(path)]]
+            if own != path:
+                continue
+            parts = [label_of(self.kind(name), flat[name][place]) for name in splits]
+            if "|".join([*(part.replace("|", BAR) for part in parts), column]) == label:
+                found.append((place, flat[other][place], value))
+        return found
+
+    def touching(self, difference: Difference) -> set[str]:
+        """The names that a difference may come from: all by which rows are chosen and put in order."""
+        view = self.view
+        names = {*view.get("group_by", []), *view.get("split_by", []), difference.column}
+        names |= {one[0] for part in ("filter", "sort") for one in view.get(part, [])}
+        asked = view.get("aggregates", {}).get(difference.column)
+        return names | ({asked[1][0]} if isinstance(asked, list) else set())
+
+    def names_without_number(self) -> set[str]:
+        """The expressions of which a part is NaN or infinite in some row."""
+        return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
+
+    def kind(self, name: str) -> str:
+        return self.pair.schema.perspective.get(name, "")
+
+
+def parts_of(text: str) -> set[str]:
+    """An expression, and whatever in it stands in brackets, with the name of its function."""
+    found = {text}
+    for opened in re.finditer(r"(\b[a-z_0-9]+)?\(", text):
+        depth = 0
+        for at in range(opened.end() - 1, len(text)):
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            if depth == 0:
+                found.add(text[opened.start() : at + 1])
+                break
+    return found
+
+
+def is_float(text: str, columns: Mapping[str, str]) -> bool:
+    try:
+        return Reader(text, columns).read() == FLOAT
+    except ExpressionError:
+        return False
+
+
+def chosen(aggregate: str, rows: list[tuple]) -> list:
+    """The values that an aggregate may have, of rows in the order of time."""
+    if not rows:
+        return []
+    values = [value for _, _, value in rows]
+    present = [value for value in values if value is not None]
+    match aggregate:
+        case "any":
+            return present or [None]
+        case "dominant":
+            counted = Counter(present)
+            return [value for value, count in counted.items() if count == max(counted.values())]
+        case "max by" | "min by":
+            known = [other for _, other, _ in rows if other is not None]
+            best = (max if aggregate == "max by" else min)(known, default=None)
+            return [value for _, other, value in rows if other == best]
+    return []
+
+
+def label_of(kind: str, value: Any) -> str:
+    """A value as a split's column has it in its name."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def same_paths(mine: list, other: list) -> bool:
+    """Whether paths are the same but for a float's last bits."""
+    return len(mine) == len(other) and all(
+        len(one) == len(two) and all(map(same_value, one, two)) for one, two in zip(mine, other, strict=True)
+    )
+
+
+def same_value(one: Any, two: Any) -> bool:
+    if is_number(one) and is_number(two):
+        return math.isclose(one, two, rel_tol=RELATIVE, abs_tol=1e-300)
+    return one == two and type(one) is type(two)
+
+
+def is_nothing_as_zero(difference: Difference) -> bool:
+    """Whether there is no value, for which the engine has a zero."""
+    return difference.what in ("value", "part") and difference.history is None and not difference.live
+
+
+def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
+    return bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+
+
+def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
+    return comparison.aggregate(difference.column) == "any" and is_nothing_as_zero(difference)
+
+
+def is_end_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
+    ends = ("first", "last", "last by index", "last minus first")
+    is_end = comparison.aggregate(difference.column) in ends and is_nothing_as_zero(difference)
+    return is_end and not comparison.rows_of(*difference.where, difference.column)
+
+
+def is_count_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
+    """The engine has no grand total of a table without rows, and a 0 of a filter that lets none through."""
+    return not comparison.pair.rows and difference.live is None and difference.history == 0
+
+
+def is_quartile_of_floats(comparison: Comparison, difference: Difference) -> bool:
+    aggregate = comparison.aggregate(difference.column)
+    if aggregate not in ("q1", "q3") or difference.what not in ("value", "part"):
+        return False
+    values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
+    ordered = sorted(values, key=lambda value: (value is not None, value))
+    place = len(ordered) * (1 if aggregate == "q1" else 3) // 4
+    return bool(ordered) and comparison.are_close(difference.column, ordered[place], difference.history)
+
+
+def is_no_number(comparison: Comparison, difference: Difference) -> bool:
+    return bool(comparison.names_without_number() & comparison.touching(difference))
+
+
+def is_null_as_zero(comparison: Comparison, difference: Difference) -> bool:
+    aggregate = comparison.aggregate(difference.column)
+    if aggregate not in ("low", "high") or difference.what not in ("value", "part"):
+        return False
+    values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
+    present = [value for value in values if value is not None]
+    extreme = (min if aggregate == "low" else max)(present, default=None)
+    return None in values and comparison.are_close(difference.column, extreme, difference.history)
+
+
+# What differs and is to differ: the reason, as docs/history.md has it, and where it applies.
+Known = tuple[str, Callable[[Comparison, Difference], bool]]
+KNOWN: list[Known] = [
+    ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
+    ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
+    ("first and last of no rows: none, where the engine has 0, an empty text or false", is_end_of_no_rows),
+    ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
+    ("q1 and q3 of floats: the value at that place, where the engine takes the mean of two others", is_quartile_of_floats),
+    ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
+    ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
+]
+
+
+def reason(comparison: Comparison, difference: Difference) -> str:
+    """Why a difference is known; "" where it isn't."""
+    return next((text for text, applies in KNOWN if applies(comparison, difference)), "")
+
+
+class Oracle:
+    """Asks views, and keeps count."""
+
+    def __init__(self, connection: "taosws.Connection", port: int, seed: int):
+        self.connection = connection
+        self.port = port
+        self.seed = seed
+        self.asked = 0
+        self.refused: Counter[str] = Counter()  # by the look back, by what it said
+        self.refused_live: Counter[str] = Counter()
+        self.known: Counter[str] = Counter()
+        self.unknown: dict[str, str] = {}  # one a kind
+        self.failed = 0  # views
+
+    def ask(self, views: int, most_kinds: int = 5) -> None:
+        """Ask so many views, or fewer where so many kinds of differences were found before."""
+        number = 0
+        while self.asked < views and len(self.unknown) < most_kinds:
+            rng = random.Random(f"{self.seed}/{number}")
+            pair = Pair(random_table(rng), self.connection, self.port, f"oracle_{os.getpid()}")
+            try:
+                self.ask_of(pair, rng, min(VIEWS_A_TABLE, views - self.asked), f"{self.seed}/{number}")
+            finally:
+                pair.close()
+            number += 1
+
+    def ask_of(self, pair: Pair, rng: random.Random, count: int, name: str) -> None:
+        features = pair.history.get_features()
+        aggregates = {
+            kind: [one if isinstance(one, str) else one[0] for one in offered]
+            for kind, offered in features["aggregates"].items()
+        }
+        views = Views(rng, pair.schema.perspective, pair.values(), aggregates, features["filter_ops"])
+        for number in range(count):
+            view = views.view()
+            comparison = Comparison(pair, view, random_window(rng))
+            self.asked += 1
+            self.note(comparison, f"{name}/{number}")
+
+    def note(self, comparison: Comparison, name: str) -> None:
+        live, history = comparison.live, comparison.history
+        if live.error:
+            self.refused_live[live.error[:100]] += 1
+            return
+        if history.error:
+            if is_refusal(history.error):
+                self.refused[generalised(history.error)] += 1
+                return
+        unknown = []
+        for difference in comparison.differences:
+            text = reason(comparison, difference)
+            if text:
+                self.known[text] += 1
+            else:
+                unknown.append(difference)
+        if unknown:
+            self.failed += 1
+            kind = comparison.kind_of(unknown[0])
+            if kind not in self.unknown:
+                self.unknown[kind] = told(smallest(comparison, kind), name, kind)
+
+    def report(self) -> str:
+        lines = [f"{self.asked} views, seed {self.seed}: {self.failed} with unknown differences"]
+        for title, counted in (
+            ("refused by the look back", self.refused),
+            ("refused by the engine or the gate", self.refused_live),
+            ("known differences", self.known),
+        ):
+            lines.append(f"{title}: {counted.total()}")
+            lines += [f"  {count:6} {text}" for text, count in counted.most_common()]
+        return "\n".join(lines)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether an error is one in words, and no failure."""
+    return not text.startswith("the look back can't answer this") and "TDengine" not in text[:9]
+
+
+def generalised(text: str) -> str:
+    return text[:90]
+
+
+def random_window(rng: random.Random) -> dict[str, int]:
+    first, column = rng.choice((0, 0, 1, 5)), rng.choice((0, 0, 0, 1))
+    return {
+        "start_row": first,
+        "end_row": first + rng.choice((1, 3, 50)),
+        "start_col": column,
+        "end_col": column + rng.choice((1, 2, 50)),
+    }
+
+
+def unknown_in(comparison: Comparison) -> list[Difference]:
+    if comparison.live.error or (comparison.history.error and is_refusal(comparison.history.error)):
+        return []
+    return [one for one in comparison.differences if not reason(comparison, one)]
+
+
+def smallest(comparison: Comparison, kind: str) -> Comparison:
+    """The same difference in a view with as few parts as it can be had with."""
+    pair = comparison.pair
+    is_smaller = True
+    while is_smaller:
+        is_smaller = False
+        for view in smaller(comparison.view):
+            other = Comparison(pair, view, comparison.window)
+            if any(other.kind_of(one) == kind for one in unknown_in(other)):
+                comparison, is_smaller = other, True
+                break
+    return comparison
+
+
+def smaller(view: View) -> Iterator[View]:
+    for part in ("filter_op", "group_rollup_mode", "split_by", "filter", "sort", "aggregates", "expressions"):
+        if part in view:
+            yield {name: value for name, value in view.items() if name != part}
+    for part in ("columns", "sort", "filter", "group_by", "split_by"):
+        for place in range(len(view.get(part, []))):
+            rest = [*view[part][:place], *view[part][place + 1 :]]
+            if rest or part == "columns":
+                yield {**view, part: rest}
+            else:
+                yield {name: value for name, value in view.items() if name != part}
+    for part in ("aggregates", "expressions"):
+        for name in view.get(part, {}):
+            yield {**view, part: {one: value for one, value in view[part].items() if one != name}}
+
+
+def told(comparison: Comparison, name: str, kind: str) -> str:
+    """All that is needed to see a difference again."""
+    pair = comparison.pair
+    lines = [
+        f"=== view {name}: {kind}",
+        *(str(one)[:600] for one in unknown_in(comparison)[:4]),
+        f"view: {json.dumps(comparison.view, ensure_ascii=False)}",
+        f"window: {comparison.window}",
+        *(f"asked: {sql}" for sql in comparison.sql),
+        f"live:    {str(comparison.live)[:1500]}",
+        f"history: {str(comparison.history)[:1500]}",
+        pair.table.described()[:3000],
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    views = int(sys.argv[1])
+    report = os.fdopen(os.dup(1), "w")  # on stdout Perspective tells each error, with its traceback
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 10**6
+    port = int(os.environ["TEST_TAOS_PORT"])
+    connection = taosws.connect(f"taosws://root:taosdata@localhost:{port}", read_timeout="30")
+    oracle = Oracle(connection, port, seed)
+    began = time.monotonic()
+    oracle.ask(views, int(os.environ.get("HISTORY_FAILURES", "5")))
+    print("\n\n".join(oracle.unknown.values()), file=report)
+    print(oracle.report(), file=report)
+    print(f"{time.monotonic() - began:.1f} s", file=report)
+
+
+if __name__ == "__main__":
+    main()
