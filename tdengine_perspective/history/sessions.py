@@ -236,6 +236,10 @@ class Lane:
             return session.refuse(number, request, str(error), error.status_code)
         except NotAnswered as error:  # there is nothing to look at
             return session.tell(Closed(viewer, str(error)))
+        except Exception as error:
+            if made:
+                session.forget_view(made)
+            return session.refuse(number, request, explain(error))
         if made:
             self.views.add(made)
         if kind == "view_delete":
