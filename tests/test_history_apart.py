@@ -721,6 +721,7 @@ def test_live_viewers_keep_up_while_four_look_back_again_and_again(
                 before, counted = beat.taken(), [0]
                 looking_back = [asyncio.create_task(look_back(counted)) for _ in range(4)]
                 while counted[0] < 4:
+                    assert not any(task.done() for task in looking_back), looking_back
                     await asyncio.sleep(0.02)
                 beat.start()
                 await beat.polls(40)
@@ -730,7 +731,6 @@ def test_live_viewers_keep_up_while_four_look_back_again_and_again(
                 await asyncio.gather(*looking_back, return_exceptions=True)
             print(f"{before} before, {meanwhile} meanwhile, {counted[0]} views")
             assert meanwhile.seen > before.seen / 2
-            assert meanwhile.pace > before.pace / 3
 
         asyncio.run(compare())
 
