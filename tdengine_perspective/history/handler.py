@@ -69,7 +69,10 @@ class History(VirtualServerHandler):
 
     def get_features(self) -> dict[str, Any]:
         aggregates = {
-            kind: [*names, *([[each, ["float"]] for each in BY_ANOTHER] if kind in (*NUMBERS, STRING) else [])]
+            kind: [
+                *names,
+                *([[each, ["float"]] for each in BY_ANOTHER] if kind in (*NUMBERS, STRING) else []),
+            ]
             for kind, names in AGGREGATES.items()
         }
         return {
