@@ -23,6 +23,8 @@ from tdengine_perspective.history.terms import (
     Term,
 )
 from tdengine_perspective.history.words import NotAnswered
+from tdengine_perspective.mirror.schema import SUBTABLE
+from tdengine_perspective.settings import LONGEST_TABLE
 
 MAX_SQL = 50_000  # characters of one expression: its parts may be written several times
 COMPARING = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -217,8 +219,6 @@ class Compiler:
     def comparison(self, node: Node) -> str:
         _, sign, _, (left, right) = node
         one, other = self.operand(left), self.operand(right)
-        if FLOAT in (left[0], right[0]):
-            one, other = as_double(one), as_double(other)
         sql = COMPARING[sign]
         if sql == "=":
             return f"{one} = {other} OR ({one} IS NULL AND {other} IS NULL)"
@@ -248,6 +248,8 @@ class Compiler:
             self.fail(node, f"{node[3]} is of the type {term.column.kind}, with which nothing is computed")
         if term.column and term.column.kind == "NCHAR":  # its functions count and change other letters
             return Term(f"CAST({term.sql} AS VARCHAR({self.facts.widest_text}))", STRING)
+        if term.sql == SUBTABLE:  # a name, which some functions take for longer than a text can be
+            return Term(f"CAST({term.sql} AS VARCHAR({LONGEST_TABLE}))", STRING)
         if term.column and term.column.kind == "FLOAT":  # DOUBLE is what all else is computed in
             return Term(term.as_double, FLOAT)
         return term.in_ms()

@@ -69,7 +69,8 @@ class Term:
 
 
 def is_finite(sql: str) -> str:
-    return f"{sql} BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308"
+    """Without the CAST, TDengine takes infinity for a part of that."""
+    return f"CAST({sql} AS DOUBLE) BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308"
 
 
 def read_floats(values: Sequence[Any], term: Term) -> list[float | None]:
