@@ -5,6 +5,7 @@ compared with it is false, a condition that it is is false.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import NoReturn
 
@@ -145,7 +146,9 @@ def compile_one(text: str, facts: Facts) -> Term:
     try:
         if len(text) > MAX_LENGTH:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
-        return Compiler(facts).value(Reader(text, facts.schema.perspective).read_tree())
+        reader = Reader(text, facts.schema.perspective)
+        term = Compiler(facts).value(reader.read_tree())
+        return term if reader.named else replace(term, is_constant=True)
     except NotCompiled:
         raise
     except ExpressionError as error:

@@ -34,11 +34,12 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
     if not view.split_by:
         return [()]
     listed = ", ".join(f"{term.sql} g{place}" for place, term in enumerate(view.split_by))
-    by = ", ".join(term.name for term in view.split_by)
-    rows = ask(
-        f"SELECT {listed}, COUNT(*) FROM {view.facts.table}{view.where} GROUP BY {by} "
-        f"ORDER BY g0 LIMIT {MOST_SPLITS + 1}"
-    )
+    varying = [place for place, term in enumerate(view.split_by) if not term.is_constant]
+    sql = f"SELECT {listed}, COUNT(*) FROM {view.facts.table}{view.where}"
+    if varying:
+        by = ", ".join(view.split_by[place].name for place in varying)
+        sql += f" GROUP BY {by} ORDER BY g{varying[0]} LIMIT {MOST_SPLITS + 1}"
+    rows = ask(sql)
     if len(rows) > MOST_SPLITS:
         raise NotAnswered(f"this view has more than {MOST_SPLITS:,} columns: split by less")
     found = set(read_columns(view.split_by, [row for row in rows if row[-1]]))
@@ -123,6 +124,8 @@ def select_rows(view: View, guarded: frozenset[str], start: int, end: int) -> st
     order = []
     for sort in view.sorts:
         term = view.sorted_terms[sort.name]
+        if term.is_constant:
+            continue
         sql = sorted_term(term.guarded() if sort.name in guarded else term, sort.absolute)
         order.append(sql + (" DESC" if sort.descending else ""))
     order += [each for each in view.facts.order if each not in order]

@@ -151,14 +151,15 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         f"{'CAST(_wstart AS BIGINT)' if place == step else each.sql} g{place}"
         for place, each in enumerate(terms)
     ]
-    by = ", ".join(each.name for place, each in enumerate(terms) if place != step)
+    varying = [place for place, each in enumerate(terms) if not each.is_constant]
+    by = ", ".join(terms[place].name for place in varying if place != step)
     sql = f"SELECT {', '.join([*listed, 'COUNT(*)', *items])} FROM {view.facts.table}{view.where}"
     if step is not None:
         sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
         sql += f" GROUP BY {by}"
-    if terms:  # without an order, TDengine would limit something else
-        sql += f" ORDER BY g0 LIMIT {MOST_GROUPS + 1}"
+    if varying:  # without an order, TDengine would limit something else
+        sql += f" ORDER BY g{varying[0]} LIMIT {MOST_GROUPS + 1}"
     return sql
 
 

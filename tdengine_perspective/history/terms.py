@@ -30,6 +30,7 @@ class Term:
     column: Column | None = None
     units: int = 1
     step: str | None = None  # as INTERVAL takes it, where it is the key's time in steps
+    is_constant: bool = False  # whether it is the same in all rows, since no column is in it
 
     @property
     def name(self) -> str:
@@ -49,7 +50,8 @@ class Term:
         """The same without NaN and infinity, and more slowly. Adding 0 makes one of both zeros."""
         if not self.may_be_infinite:
             return self
-        return Term(f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END", self.kind)
+        sql = f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END"
+        return Term(sql, self.kind, is_constant=self.is_constant)
 
     def in_ms(self) -> "Term":
         """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
