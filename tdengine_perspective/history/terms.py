@@ -62,8 +62,9 @@ class Term:
 
     @property
     def as_double(self) -> str:
-        """What it is compared by: TDengine compares a FLOAT as if it had fewer digits than it has."""
-        return f"CAST({self.sql} AS DOUBLE)" if self.column and self.column.kind == "FLOAT" else self.sql
+        """What it is compared by and computed with: TDengine compares a FLOAT as if it had fewer digits."""
+        inexact = self.column is not None and self.column.kind in ("FLOAT", "DECIMAL")
+        return f"CAST({self.sql} AS DOUBLE)" if inexact else self.sql
 
     def read(self, values: Sequence[Any]) -> list[Any]:
         """TDengine's values as Perspective has them: times in ms, dates in days."""
@@ -133,9 +134,11 @@ class Facts:
         return {name: found.get(name, subtable) for name in self.schema.perspective}
 
     @cached_property
-    def widest_text(self) -> int:
-        """Bytes that any text has at most."""
-        return 16_384
+    def tags(self) -> frozenset[str]:
+        """The columns, by their names in Perspective, that are the same in all rows of a subtable."""
+        tags = self.schema.tags or 0
+        names = [column.label for column in self.schema.columns[len(self.schema.columns) - tags :]]
+        return frozenset([*names, *([SUBTABLE] if self.schema.shows_subtable else [])])
 
     @property
     def key(self) -> Term:
