@@ -25,8 +25,8 @@ INT32 = 2**31
 
 def to_arrow(columns: Sequence[tuple[str, str, Sequence[Any]]], rows: int) -> bytes:
     """Columns, each a name, a type and its values, None for none, as a stream in Arrow's IPC format."""
-    fields = {name: TYPES[kind][0] for name, kind, _ in columns}
     children = [to_array(kind, values) for _, kind, values in columns]
+    fields = {name: child.schema for (name, _, _), child in zip(columns, children, strict=True)}
     batch = nanoarrow.c_array_from_buffers(nanoarrow.struct(fields), rows, [None], children=children)
     stream = io.BytesIO()
     with ipc.StreamWriter.from_writable(stream) as writer:
@@ -47,15 +47,11 @@ def to_array(kind: str, values: Sequence[Any]) -> Any:
         buffers = [validity, offsets, b"".join(encoded)]
     elif kind == BOOLEAN:
         buffers = [validity, to_bits([bool(value) for value in values])]
-    elif kind == INTEGER:  # what lies beyond 32 bits is none of the engine's integers either
-        buffers = [validity, array(code, [wrapped(value or 0) for value in values])]
+    elif kind == INTEGER and any(value and not -INT32 <= value < INT32 for value in values):
+        return to_array(FLOAT, values)  # a sum, which browsers take better so than in 64 bits
     else:
         buffers = [validity, array(code, [value or 0 for value in values])]
     return nanoarrow.c_array_from_buffers(arrow_type, len(values), buffers, null_count=missing)
-
-
-def wrapped(value: int) -> int:
-    return (value + INT32) % (2 * INT32) - INT32
 
 
 def to_bits(flags: Sequence[bool]) -> bytes:

@@ -5,6 +5,7 @@ compared with it is false, a condition that it is is false.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import NoReturn
 
@@ -23,7 +24,10 @@ from tdengine_perspective.history.terms import (
     Term,
 )
 from tdengine_perspective.history.words import NotAnswered
+from tdengine_perspective.mirror.schema import SUBTABLE
+from tdengine_perspective.settings import LONGEST_TABLE
 
+WIDEST_TEXT = 16_384  # bytes, that an NCHAR can't have more of
 MAX_SQL = 50_000  # characters of one expression: its parts may be written several times
 COMPARING = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 # The steps that the engine takes, by their unit.
@@ -124,12 +128,32 @@ def compile_all(texts: Mapping[str, str], facts: Facts) -> dict[str, Term]:
     return terms
 
 
+def find_types(
+    texts: Mapping[str, str], facts: Facts
+) -> tuple[dict[str, str], dict[str, dict[str, str | int]]]:
+    """The types of expressions, and what is wrong with one that can't be had and where, by name."""
+    types: dict[str, str] = {}
+    wrong: dict[str, dict[str, str | int]] = {}
+    for name, text in texts.items():
+        try:
+            types[name] = compile_one(text, facts).kind
+        except NotCompiled as error:
+            wrong[name] = {"error_message": str(error), "line": error.line, "column": error.column}
+    return types, wrong
+
+
 def compile_one(text: str, facts: Facts) -> Term:
     """An expression as a term. Raises NotCompiled."""
     try:
         if len(text) > MAX_LENGTH:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
-        return Compiler(facts).value(Reader(text, facts.schema.perspective).read_tree())
+        reader = Reader(text, facts.schema.perspective)
+        term = Compiler(facts).value(reader.read_tree())
+        if not reader.named:
+            return replace(term, is_constant=True)
+        if reader.named <= facts.tags and "CASE " in term.sql:  # TDengine groups by no such CASE
+            term = replace(term, sql=f"CASE WHEN {facts.schema.key} IS NOT NULL THEN {term.sql} END")
+        return term
     except NotCompiled:
         raise
     except ExpressionError as error:
@@ -203,8 +227,6 @@ class Compiler:
     def comparison(self, node: Node) -> str:
         _, sign, _, (left, right) = node
         one, other = self.operand(left), self.operand(right)
-        if FLOAT in (left[0], right[0]):
-            one, other = as_double(one), as_double(other)
         sql = COMPARING[sign]
         if sql == "=":
             return f"{one} = {other} OR ({one} IS NULL AND {other} IS NULL)"
@@ -233,10 +255,12 @@ class Compiler:
         if term.column and term.column.kind in UNGROUPABLE:
             self.fail(node, f"{node[3]} is of the type {term.column.kind}, with which nothing is computed")
         if term.column and term.column.kind == "NCHAR":  # its functions count and change other letters
-            return Term(f"CAST({term.sql} AS VARCHAR({self.facts.widest_text}))", STRING)
-        if term.kind == DATETIME and term.units > 1:
-            return Term(in_ms(term), DATETIME)
-        return term
+            return Term(f"CAST({term.sql} AS VARCHAR({WIDEST_TEXT}))", STRING)
+        if term.sql == SUBTABLE:  # a name, which some functions take for longer than a text can be
+            return Term(f"CAST({term.sql} AS VARCHAR({LONGEST_TABLE}))", STRING)
+        if term.as_double != term.sql:  # DOUBLE is what all else is computed in
+            return Term(term.as_double, FLOAT)
+        return term.in_ms()
 
     def value_of_variable(self, node: Node) -> Term:
         return self.variables[node[3]]
@@ -273,6 +297,8 @@ class Compiler:
         first, second = (
             (as_double(one.sql), as_double(other.sql)) if one.kind == FLOAT else (one.sql, other.sql)
         )
+        if one.kind == INTEGER:
+            first, second = f"CAST({first} AS BIGINT)", f"CAST({second} AS BIGINT)"
         sql = f"CASE WHEN {condition} THEN {first} ELSE {second} END"
         if len(sql) > MAX_SQL:
             self.fail(node, "this is too much to be looked back at")
@@ -290,14 +316,11 @@ class Compiler:
         return self.extreme(node, ">")
 
     def extreme(self, node: Node, sign: str) -> Term:
-        """As the engine goes from one to the next: NULL stays where it comes first, but for plain numbers."""
+        """As the engine goes from one to the next: NULL stays where it comes first."""
         found = as_double(self.value(node[3][0]).sql)
         for part in node[3][1:]:
             other = as_double(self.value(part).sql)
-            better = f"{other} {sign} {found}"
-            if plain(part) is not None:
-                better = f"{found} IS NULL OR {better}"
-            found = f"CASE WHEN {better} THEN {other} ELSE {found} END"
+            found = f"CASE WHEN {other} {sign} {found} THEN {other} ELSE {found} END"
             if len(found) > MAX_SQL:
                 self.fail(node, "this is too much to be looked back at")
         return Term(found, node[0])
@@ -393,7 +416,8 @@ class Compiler:
         return Term(f"CAST(TRUNCATE({self.operand(node[3][0])}, 0) AS BIGINT)", DATETIME)
 
     def value_of_now(self, node: Node) -> Term:
-        return Term(in_ms(Term("CAST(NOW() AS BIGINT)", DATETIME, None, self.facts.schema.units)), DATETIME)
+        units = self.facts.schema.units
+        return Term(f"CAST(CAST(NOW() AS BIGINT) / {units} AS BIGINT)", DATETIME)
 
     def value_of_hour_of_day(self, node: Node) -> Term:
         time = self.operand(node[3][0])
@@ -503,14 +527,6 @@ CONDITIONS: dict[str, Callable[..., str]] = {
 def as_double(sql: str) -> str:
     """Where it matters: FLOAT is compared as if it were less exact, CASE takes its first result's type."""
     return sql if sql.startswith("CAST(") and sql.endswith(" AS DOUBLE)") else f"CAST({sql} AS DOUBLE)"
-
-
-def in_ms(term: Term) -> str:
-    """A time of the database's precision in ms: cut to these first, as a DOUBLE does not hold all digits."""
-    if term.units == 1:
-        return term.sql
-    name = term.name if term.column else "NOW()"
-    return f"CAST(ROUND(CAST(TIMETRUNCATE({name}, 1a) AS BIGINT) / {term.units}) AS BIGINT)"
 
 
 def plain(node: Node) -> float | None:

@@ -56,7 +56,7 @@ def condition(name: str, term: Term, operator: str, value: Any, key: str) -> str
         return among(term, operator == "==", [wanted], key)
     if term.kind == STRING:
         return f"{term.sql} {operator} {literals.text(wanted)}"
-    compared = f"{term.sql} {operator} {literals.number(wanted)}"
+    compared = f"{term.as_double} {operator} {literals.number(wanted)}"
     return f"({compared} AND {is_finite(term.sql)})" if term.may_be_infinite else compared
 
 
@@ -108,9 +108,10 @@ def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
             return f"{key} IS NULL" if inside else f"{key} IS NOT NULL"
     write = literals.text if term.kind == STRING else literals.number
     listed = ", ".join(map(write, values))
+    sql = term.as_double if term.column and term.column.kind == "DECIMAL" else term.sql
     if inside:
-        return f"{term.sql} IN ({listed})"
-    return f"({term.sql} NOT IN ({listed}) OR {term.name} IS NULL)"
+        return f"{sql} IN ({listed})"
+    return f"({sql} NOT IN ({listed}) OR {term.name} IS NULL)"
 
 
 def part(term: Term, operator: str, value: str) -> str:

@@ -1,12 +1,14 @@
 """Owns grouped views: the SELECTs of one, a grouping level each, and the rows and columns that they make."""
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tdengine_perspective.history.aggregates import Measure
 from tdengine_perspective.history.terms import BOOLEAN, DATE, DATETIME, FLOAT, Term
 from tdengine_perspective.history.views import Sort, View
 from tdengine_perspective.history.words import NotAnswered
@@ -27,9 +29,15 @@ class Table:
     paths: list[Path]
     columns: dict[str, tuple[str, list[Any]]] = field(default_factory=dict)  # name: type, values
 
+    names: dict[str, str] = field(default_factory=dict)  # of columns, without their splits
+
     @property
     def rows(self) -> int:
         return len(self.paths)
+
+    def columns_of(self, name: str) -> list[str]:
+        """The columns of that name, one for each split."""
+        return [column for column, plain in self.names.items() if plain == name]
 
 
 @dataclass
@@ -64,29 +72,22 @@ def make_table(view: View, ask: Ask) -> Table:
             nothing = (None,) * len(view.measures)
             values = [found[len(path)].cells.get(path, {}).get(split, nothing)[place] for path in order]
             table.columns[label] = (kind, values)
+            table.names[label] = name
     return table
 
 
 def ask_level(view: View, groups: Sequence[Term], splits: Sequence[Term], ask: Ask) -> Level:
     """Ask for the aggregates of the groups of one level. Raises NotAnswered."""
-    terms = [*groups, *splits]
-    plain = [each for each in view.measures if each.by_values is None]
-    items = [item for each in plain for item in each.items]
-    rows = ask_groups(view, terms, items, ask)
-    level = Level()
-    keys = read_keys(view, terms, rows)
-    counted = {key: row for key, row in zip(keys, rows, strict=True) if row[len(terms)]}
-    if not terms and not counted:
-        counted = {(): (0, *[None] * len(items))}
+    found, measures, terms = ask_measures(view, [*groups, *splits], ask)
     by_values = {
         place: ask_values(view, terms, each.by_values, ask)
-        for place, each in enumerate(view.measures)
+        for place, each in enumerate(measures)
         if each.by_values is not None
     }
-    for key, row in counted.items():
-        count, *values = row[len(terms) :]
+    level = Level()
+    for key, (count, *values) in found.items():
         cells, at = [], 0
-        for place, each in enumerate(view.measures):
+        for place, each in enumerate(measures):
             taken = values[at : at + len(each.items)]
             if place in by_values:
                 taken = [by_values[place].get(key, {})]
@@ -96,10 +97,48 @@ def ask_level(view: View, groups: Sequence[Term], splits: Sequence[Term], ask: A
     return level
 
 
+def ask_measures(
+    view: View, terms: Sequence[Term], ask: Ask
+) -> tuple[dict[Path, tuple], Sequence[Measure], Sequence[Term]]:
+    """By path: COUNT(*) and the measures' items. Asks once more where there are NaN or infinities among them.
+
+    On the live side these are no values at all; leaving them out makes TDengine five times as slow.
+    """
+    measures: Sequence[Measure] = view.measures
+    items = [item for each in measures for item in each.items]
+    watched = {item for each in measures if each.guarded for item in each.items}
+    probes = sorted({probe for each in measures for probe in each.probes} - watched)
+    rows = ask_groups(view, terms, [*items, *probes], ask)
+    places = [
+        place
+        for place, item in enumerate([*items, *probes], len(terms) + 1)
+        if item in watched or item in probes
+    ]
+    if any(is_infinite(row[place]) for row in rows for place in places):
+        measures = [each.guarded() if each.guarded else each for each in measures]
+        items = [item for each in measures for item in each.items]
+        rows = ask_groups(view, terms, items, ask)
+    keys = read_keys(view, terms, rows)
+    if len(set(keys)) < len(keys):  # NaN is a group of its own in TDengine, and so is each of two zeros
+        terms = [each.guarded() for each in terms]
+        rows = ask_groups(view, terms, items, ask)
+        keys = read_keys(view, terms, rows)
+        if len(set(keys)) < len(keys):
+            raise NotAnswered("there are values to group by that Perspective does not tell apart")
+    size = len(terms) + 1 + len(items)
+    found = {key: row[len(terms) : size] for key, row in zip(keys, rows, strict=True) if row[len(terms)]}
+    if not terms and not found:
+        found = {(): (0, *[None] * len(items))}
+    return found, measures, terms
+
+
+def is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def ask_groups(view: View, terms: Sequence[Term], items: Sequence[str], ask: Ask) -> list[tuple]:
     """The groups' values, COUNT(*) and items. Raises NotAnswered for too many of them."""
-    sql = select_groups(view, terms, items)
-    rows = ask(sql)
+    rows = ask(select_groups(view, terms, items))
     if len(rows) > MOST_GROUPS:
         raise NotAnswered(f"this view has more than {MOST_GROUPS:,} groups: {NARROW}")
     return rows
@@ -112,14 +151,15 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         f"{'CAST(_wstart AS BIGINT)' if place == step else each.sql} g{place}"
         for place, each in enumerate(terms)
     ]
-    by = ", ".join(each.name for place, each in enumerate(terms) if place != step)
+    varying = [place for place, each in enumerate(terms) if not each.is_constant]
+    by = ", ".join(terms[place].name for place in varying if place != step)
     sql = f"SELECT {', '.join([*listed, 'COUNT(*)', *items])} FROM {view.facts.table}{view.where}"
     if step is not None:
         sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
         sql += f" GROUP BY {by}"
-    if terms:  # without an order, TDengine would limit something else
-        sql += f" ORDER BY g0 LIMIT {MOST_GROUPS + 1}"
+    if varying:  # without an order, TDengine would limit something else
+        sql += f" ORDER BY g{varying[0]} LIMIT {MOST_GROUPS + 1}"
     return sql
 
 
@@ -194,19 +234,34 @@ def rank(value: Any, absolute: bool = False) -> tuple:
 
 
 def order_of_splits(view: View, level: Level, ask: Ask) -> list[Path]:
+    """The splits as columns: those of one value of an outer split stand together, sorted at each level."""
     if not view.split_by:
         return [()]
-    splits = {split for cells in level.cells.values() for split in cells if len(split) == len(view.split_by)}
-    ordered = sorted(splits, key=lambda split: tuple(map(rank, split)))
+    children: dict[Path, set[Path]] = defaultdict(set)
+    for cells in level.cells.values():
+        for split in cells:
+            for depth in range(len(split)):
+                children[split[:depth]].add(split[: depth + 1])
+    totals: dict[Path, Cells] = {}
     if view.column_sorts:
-        if view.mode == "flat":
-            level = ask_level(view, [], view.split_by, ask)
-        totals, nothing = level.cells.get((), {}), (None,) * len(view.measures)
+        for depth in range(1, len(view.split_by) + 1):
+            totals |= ask_level(view, [], view.split_by[:depth], ask).cells.get((), {})
+    nothing = (None,) * len(view.measures)
+    order: list[Path] = []
+
+    def walk(split: Path) -> None:
+        if len(split) == len(view.split_by):
+            order.append(split)
+            return
+        ordered = sorted(children[split], key=lambda child: rank(child[-1]))
         for sort in reversed(view.column_sorts):
-            ordered = sort_by(
-                ordered, sort, lambda split, place=sort.place: totals.get(split, nothing)[place]
-            )
-    return ordered
+            place = sort.place
+            ordered = sort_by(ordered, sort, lambda child, place=place: totals.get(child, nothing)[place])
+        for child in ordered:
+            walk(child)
+
+    walk(())
+    return order
 
 
 def label_of(value: Any, term: Term) -> str:

@@ -10,10 +10,11 @@ from perspective.virtual_servers import VirtualServerHandler
 from tdengine_perspective.history import flat, grouped
 from tdengine_perspective.history.aggregates import AGGREGATES, BY_ANOTHER
 from tdengine_perspective.history.arrow import to_arrow
+from tdengine_perspective.history.expressions import find_types
 from tdengine_perspective.history.filters import OPERATORS
 from tdengine_perspective.history.grouped import Ask, Table
 from tdengine_perspective.history.spans import Span
-from tdengine_perspective.history.terms import NUMBERS, Facts
+from tdengine_perspective.history.terms import NUMBERS, STRING, Facts
 from tdengine_perspective.history.views import View, read_view
 from tdengine_perspective.history.words import NotAnswered
 
@@ -46,6 +47,7 @@ class Shown:
         self.table: Table | None = None  # of a grouped view
         self.rows = 0
         self.splits: list[tuple] = [()]
+        self.guarded: frozenset[str] = frozenset()  # sorted names of a flat view in which there is NaN
         self.page: tuple[int, int, Table] | None = None  # of a flat view: from, to
 
 
@@ -67,7 +69,10 @@ class History(VirtualServerHandler):
 
     def get_features(self) -> dict[str, Any]:
         aggregates = {
-            kind: [*names, *([[each, ["float"]] for each in BY_ANOTHER] if kind in NUMBERS else [])]
+            kind: [
+                *names,
+                *([[each, ["float"]] for each in BY_ANOTHER] if kind in (*NUMBERS, STRING) else []),
+            ]
             for kind, names in AGGREGATES.items()
         }
         return {
@@ -103,7 +108,14 @@ class History(VirtualServerHandler):
 
     @in_words
     def table_describe(self, table_name: str, config: Config) -> dict[str, Any]:
-        return {"expression_schema": {}, "view_schema": read_view(config, self.facts, self.span).kinds}
+        types, wrong = find_types(config.get("expressions") or {}, self.facts)
+        if wrong:
+            return {"expression_schema": types, "expression_errors": wrong}
+        try:
+            view = read_view(config, self.facts, self.span)
+        except NotAnswered as error:
+            return {"config_error": str(error)}
+        return {"expression_schema": types, "view_schema": view.kinds}
 
     @in_words
     def table_make_view(self, table_name: str, view_name: str, config: Config) -> None:
@@ -124,7 +136,9 @@ class History(VirtualServerHandler):
             return {name: kind for name, (kind, _) in shown.table.columns.items()}
         return {
             name: kind
-            for name, (kind, _) in flat.fetch(shown.view, shown.splits, 0, 0, self.ask).columns.items()
+            for name, (kind, _) in flat.fetch(
+                shown.view, shown.splits, shown.guarded, 0, 0, self.ask
+            ).columns.items()
         }
 
     @in_words
@@ -140,20 +154,20 @@ class History(VirtualServerHandler):
 
     @in_words
     def view_get_min_max(self, view_name: str, column_name: str, config: Config | None = None) -> tuple:
+        """Of all rows but the grand total; of a split's columns together, under their common name."""
         shown = self.up_to_date(view_name)
+        name, splits = column_name, len(shown.view.split_by)
+        if name not in shown.view.columns and name.count("|") >= splits:
+            name = name.split("|", splits)[-1]
+        if name not in shown.view.columns:
+            raise NotAnswered(f"there is no column {column_name}")
         if shown.table is None:
-            return self.min_max_of_rows(shown, column_name)
-        _, values = shown.table.columns.get(column_name) or ("float", [])
+            return flat.min_max(shown.view, name, self.ask)
+        named = [column_name] if column_name in shown.table.columns else shown.table.columns_of(name)
+        below = [place for place, path in enumerate(shown.table.paths) if path]
+        values = [values[place] for _, values in map(shown.table.columns.get, named) for place in below]
         known = [value for value in values if value is not None]
         return (min(known, key=grouped.rank), max(known, key=grouped.rank)) if known else (None, None)
-
-    def min_max_of_rows(self, shown: Shown, name: str) -> tuple:
-        term = shown.view.columns.get(name.rpartition("|")[2])
-        if term is None:
-            raise NotAnswered(f"there is no column {name}")
-        view = shown.view
-        rows = self.ask(f"SELECT MIN({term.sql}), MAX({term.sql}) FROM {view.facts.table}{view.where}")
-        return tuple(term.read(list(rows[0]))) if rows else (None, None)
 
     @in_words
     def view_get_data(
@@ -180,7 +194,7 @@ class History(VirtualServerHandler):
         depth = len(view.group_by)
         columns: list[tuple[str, str, list[Any]]] = []
         if depth and view.mode != "flat":
-            ids = [(1 << depth) - (1 << len(path)) for path in paths]
+            ids = [(1 << (depth - len(path))) - 1 for path in paths]  # as SQL's GROUPING_ID
             columns.append(("__GROUPING_ID__", "whole", ids))
         for place, term in enumerate(view.group_by):
             values = [path[place] if place < len(path) else None for path in paths]
@@ -192,7 +206,11 @@ class History(VirtualServerHandler):
         if shown.table is not None:
             return shown.table, 0
         if shown.page is None or not shown.page[0] <= start <= end <= shown.page[1]:
-            shown.page = (start, end, flat.fetch(shown.view, shown.splits, start, end, self.ask))
+            shown.page = (
+                start,
+                end,
+                flat.fetch(shown.view, shown.splits, shown.guarded, start, end, self.ask),
+            )
             if shown.page[2].rows < end - start:  # some have gone since they were counted
                 raise NotAnswered("the rows have just changed")
         return shown.page[2], shown.page[0]
@@ -209,7 +227,7 @@ class History(VirtualServerHandler):
     def find(self, shown: Shown) -> None:
         view = shown.view
         if view.is_flat:
-            shown.rows = flat.count_rows(view, self.ask)
+            shown.rows, shown.guarded = flat.count_rows(view, self.ask)
             shown.splits = flat.ask_splits(view, self.ask)
             shown.page = None
         else:

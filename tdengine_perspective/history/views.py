@@ -99,7 +99,7 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         asked = config.get("aggregates") or {}
         hidden = [name for name in sorted_names if name not in columns]
         places = {name: place for place, name in enumerate([*names, *hidden])}
-        view.measures.extend(read_measure(name, term, asked.get(name)) for name in places)
+        view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
         for each in (view.sorts, view.column_sorts):
             each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
     return view
@@ -111,23 +111,23 @@ def grouping(names: Sequence[str], term: Any) -> list[Term]:
     found = [term(name) for name in names]
     for name, each in zip(names, found, strict=True):
         check_groupable(each, name)
-    return found
+    return [each.in_ms() for each in found]
 
 
-def read_measure(name: str, term: Any, asked: Any) -> Measure:
+def read_measure(name: str, term: Any, asked: Any, facts: Facts) -> Measure:
     """The aggregate of a column that a configuration names: `"avg"`, or `["max by", ["voltage"]]`."""
-    own = term(name)
+    own, key = term(name), facts.schema.key
     if asked is None:
-        return measure(name, own, default(own))
+        return measure(name, own, default(own), key)
     if isinstance(asked, str):
-        return measure(name, own, asked)
+        return measure(name, own, asked, key)
     aggregate, *rest = asked
     others = rest[0] if rest and not isinstance(rest[0], str) else rest
     if not others:
-        return measure(name, own, aggregate)
+        return measure(name, own, aggregate, key)
     if aggregate not in BY_ANOTHER or len(others) != 1:
         raise NotAnswered(f"there is no {aggregate!r} in the look back")
-    return measure(name, own, aggregate, term(others[0]))
+    return measure(name, own, aggregate, key, term(others[0]))
 
 
 def read_sorts(asked: Sequence[Any], shown: Sequence[str]) -> tuple[list[Sort], list[Sort], list[str]]:
@@ -157,9 +157,13 @@ def conditions(config: Mapping[str, Any], facts: Facts, span: Span, term: Any) -
         f"({condition(name, term(name), operator, value[0] if value else None, key)})"
         for name, operator, *value in config.get("filter") or []
     ]
-    joined = (" OR " if config.get("filter_op") == "or" else " AND ").join(filters)
+    if config.get("filter_op") == "or" and len(filters) > 1:
+        filters = [f"({' OR '.join(filters)})"]
     within = span.condition(key, facts.schema.units)
-    if within and joined:
-        joined = f"{within} AND ({joined})" if len(filters) > 1 else f"{within} AND {joined}"
-    whole = joined or within
+    whole = " AND ".join([within, *filters] if within else filters)
     return f" WHERE {whole}" if whole else ""
+
+
+def narrowed(where: str, condition: str) -> str:
+    """The conditions and one more."""
+    return f"{where} AND {condition}" if where else f" WHERE {condition}"
