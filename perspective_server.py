@@ -21,6 +21,8 @@ from tdengine_perspective.gate.admission import Admission
 from tdengine_perspective.gate.refusals import RefusalLog
 from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.gate.websocket import ViewerHandler, websocket_settings
+from tdengine_perspective.history.process import LookBack
+from tdengine_perspective.history.websocket import HistoryHandler
 from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
 from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
@@ -62,11 +64,17 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
         pass  # the event loop has ended
 
 
-def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str) -> tornado.web.Application:
-    """The routes: the page and its modules, health, layout, the viewers' WebSocket, Perspective's files."""
+def make_app(
+    viewers: Viewers, history: LookBack, mirror: Mirror, admission: Admission, layout: str
+) -> tornado.web.Application:
+    """The routes: the page and its modules, health, layout, the viewers' WebSockets, Perspective's files."""
 
     def health() -> dict[str, object]:
-        return {**mirror.state.health(), "viewers": len(viewers.connected)}
+        return {
+            **mirror.state.health(),
+            "viewers": len(viewers.connected),
+            "history": history.health(),
+        }
 
     guarded = {"admission": admission}
     return tornado.web.Application(
@@ -76,6 +84,7 @@ def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str
             (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
+            (r"/history", HistoryHandler, {**guarded, "history": history}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),
         ],
         default_handler_class=NotFoundHandler,
@@ -102,7 +111,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         check_columns=lambda columns: warn_of_missing_columns(layout, columns, settings.table),
         note_nulls=viewers.note_nulls,
     )
-    listener = listen(make_app(viewers, mirror, admission, layout), settings)
+    history = LookBack(settings)
+    listener = listen(make_app(viewers, history, mirror, admission, layout), settings)
     reader = ReaderProcess(settings)
     log.info(
         "serves http://%s:%s/ to %s: %s of TDengine at %s",
@@ -125,7 +135,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     memory.stop()
     listener.stop()
     reader.stop()
+    history.stop()
     await asyncio.to_thread(thread.join)
+    await asyncio.to_thread(history.join)
 
 
 async def serve_until_signal(settings: Settings) -> None:

@@ -30,12 +30,37 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       describe      the page that lists what may be computed
       refusals      the log of what was not
       admission     who may connect: host, origin, token
+      allowance     so much a second
       conversation  talking to the engine, and the views in it
       copies        views made anew, where the engine does not keep them true
       shared_views  one view for all who look at the same
       viewers       who is connected
       sessions      one viewer's views and subscriptions, and their limits
       websocket     one viewer's WebSocket, and its share of the server
+
+    history/        the look back, computed by TDengine:
+      words         why something is not answered
+      spans         the times that can be looked back at
+      terms         a column in a SELECT, and its values
+      literals      a viewer's texts and numbers in SQL
+      filters       which rows
+      aggregates    what of a group
+      calendar      days, months and years in SQL
+      expressions   the expressions, as SQL
+      views         what a view asks for
+      grouped       its groups
+      flat          its rows
+      arrow         how they are handed over
+      handler       what Perspective's virtual server asks
+      messages      what the server and its processes that look back tell each other
+      asking        one question at a time, in a process of its own
+      ending        a query that takes too long
+      questions     whose turn it is, and what is known already
+      workers       starting the asking processes anew
+      sessions      one viewer's views, each on its own, and their limits
+      answering     the process that answers all viewers
+      process       starting that process anew, with the views that there were
+      websocket     one viewer's WebSocket to the past
 
     layout_forms    what layouts of other versions call the same
     layouts         the layout file

@@ -142,10 +142,22 @@ class Settings:
     )
     perspective_token: str = setting("", "what viewers must know: ?token= in the page's address")
 
+    perspective_history_workers: int = setting(
+        2, "processes that ask TDengine for those who look back; 0: nobody can", whole_number(0, 16)
+    )
+    perspective_query_timeout: int = setting(
+        10, "seconds that a question of a look back may take", whole_number(1, 3600)
+    )
+
     @property
     def table(self) -> str:
         """The table's full name in TDengine."""
         return f"{self.taos_database}.{self.taos_tablename}"
+
+    @property
+    def history_name(self) -> str:
+        """The name under which viewers find all of the table, to look back."""
+        return f"{self.perspective_table_name.removesuffix('_values')}_history"
 
     @property
     def title(self) -> str:

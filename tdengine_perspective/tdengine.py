@@ -5,7 +5,7 @@ To be used in the processes that talk to TDengine, each of which is a child that
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -122,7 +122,9 @@ def errors_explained(tdengine: TDengine) -> Iterator[None]:
         ) from None
 
 
-def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
+def connect(
+    tdengine: TDengine, options: Mapping[str, str] = DRIVER_OPTIONS
+) -> tuple["taosws.Connection", str]:
     """A connection and the server's version.
 
     Asks for the version over REST first, since that has a timeout and `taosws.connect` has none: to be called
@@ -138,7 +140,7 @@ def connect(tdengine: TDengine) -> tuple["taosws.Connection", str]:
         raise Refused(f"TDengine at {tdengine.url} is version {version}; this needs {needed} or newer")
     user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
     with errors_explained(tdengine):
-        return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **DRIVER_OPTIONS), version
+        return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **options), version
 
 
 def server_version(tdengine: TDengine) -> str:

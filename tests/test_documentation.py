@@ -53,9 +53,13 @@ PAGE_REPORTERS = ("checkAddress", "describeFaults", "describeState", "whyNotLoad
 # What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …". The
 # modules that raise it as such an exception (elsewhere the name may mean another), and those that have no
 # other messages; by their files' paths without .py, or a folder's, for all in it.
-TOLD_TO_VIEWERS = {"Refused"}
-ANSWER_VIEWERS = {"tdengine_perspective/gate"}
-ABOUT_REQUESTS = {"tdengine_perspective/gate/expressions"}
+TOLD_TO_VIEWERS = {"Refused", "NotAnswered"}
+ANSWER_VIEWERS = {"tdengine_perspective/gate", "tdengine_perspective/history"}
+ABOUT_REQUESTS = {
+    "tdengine_perspective/gate/expressions",
+    "tdengine_perspective/history/expressions",
+    "tdengine_perspective/history/spans",
+}
 
 # What a user starts, as a command begins with it, and how a test asks it for help.
 PROGRAMS = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Awaitable, Coroutine
@@ -15,7 +16,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 from tdengine_perspective.gate.protocol import Response
 
 HANDSHAKE = (
-    "GET /websocket HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
@@ -27,8 +28,9 @@ class Viewer:
 
     `received` counts the bytes that the server sent, and `arrived` is when the last ones came (ms since
     1970). `requests` are the frames that the client sent, `errors` what the server refused, also where the
-    client keeps that to itself. `closed` is done when the server has closed the WebSocket, and then its
-    status code. Clear `reading` for a viewer that reads nothing more.
+    client keeps that to itself, `told` what the server says besides, in text. `closed` is done when the
+    server has closed the WebSocket, and then its status code. Clear `reading` for a viewer that reads
+    nothing more.
     """
 
     def __init__(self, url: str, headers: dict[str, str] | None = None):
@@ -37,6 +39,7 @@ class Viewer:
         self.arrived = 0
         self.requests: list[bytes] = []
         self.errors: list[str] = []
+        self.told: list[dict[str, Any]] = []
         self.reading = asyncio.Event()
         self.reading.set()
 
@@ -72,6 +75,9 @@ class Viewer:
         while (answer := await self.socket.read_message()) is not None:
             self.received += len(answer)
             self.arrived = time.time_ns() // 1_000_000
+            if isinstance(answer, str):
+                self.told.append(json.loads(answer))
+                continue
             response = Response.FromString(answer)
             if response.HasField("error"):
                 self.errors.append(response.error.message)
@@ -95,6 +101,10 @@ class Server(Protocol):
 
 def url(server: Server) -> str:
     return f"ws://127.0.0.1:{server.port}/websocket"
+
+
+def history_url(server: Server, time: str = "all") -> str:
+    return f"ws://127.0.0.1:{server.port}/history?time={time}"
 
 
 class Taken(NamedTuple):
@@ -144,10 +154,10 @@ class Beat:
         return Taken(seen / polls, polls / (time.monotonic() - self.began))
 
 
-def dumb_viewer(server: Server) -> socket.socket:
+def dumb_viewer(server: Server, path: str = "/websocket") -> socket.socket:
     """A socket on which the server awaits WebSocket frames."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    connection.sendall(HANDSHAKE.format(server.port).encode())
+    connection.sendall(HANDSHAKE.format(path, server.port).encode())
     assert connection.recv(65536).startswith(b"HTTP/1.1 101 ")
     return connection
 

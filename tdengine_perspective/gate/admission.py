@@ -15,7 +15,7 @@ from tdengine_perspective.settings import SettingError, Settings, is_address
 REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
 NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
+SECRET_PATHS = ("/health", "/layout", "/websocket", "/history")  # where a token is needed, if there is one
 
 
 class Admission:

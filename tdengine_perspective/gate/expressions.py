@@ -10,7 +10,7 @@ tables here by gate/describe.py.
 
 import re
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MAX_LENGTH = 2000  # characters; the engine's time for long ones grows with the square
 MAX_DEPTH = 50
@@ -134,8 +134,17 @@ INSTEAD = {
 }
 
 
+# A part of an expression: the type of its value, what it is, the place in the text where it begins, and its
+# own parts, or a name or text. A bare tuple: nearly all that is made is thrown away at once.
+Node = tuple[str, str, int, Any]
+
+
 class ExpressionError(ValueError):
-    """What is wrong with an expression, in one line."""
+    """What is wrong with an expression, in one line, and where in its text."""
+
+    def __init__(self, text: str, place: int = 0):
+        super().__init__(text)
+        self.place = place
 
 
 def check(text: str, columns: Mapping[str, str]) -> str:
@@ -173,10 +182,16 @@ def sources_of_null(text: str, columns: Mapping[str, str]) -> tuple[set[str], bo
 
 
 class Reader:
-    """Reads one expression from left to right; each method reads a part and returns its type."""
+    """Reads one expression from left to right; each method reads a part and returns its Node.
+
+    What nodes are, and what their parts: `number`, `text`, `column`, `variable` (as they are written),
+    `constant` (its value), `pi`; `negative` and signs (operands); `if` (condition, one, other); `assign`
+    (name, value); `sequence` (all but the last for what they assign); functions by their names (arguments).
+    """
 
     def __init__(self, text: str, columns: Mapping[str, str]):
         self.tokens: list[tuple[str, str]] = []  # kind, text
+        self.places: list[int] = []  # in the text
         self.at = 0
         self.depth = 0
         self.columns = columns
@@ -192,32 +207,44 @@ class Reader:
                 break
             end = found.end()
             if found.lastgroup == "text" and not found[0].isascii():
-                raise ExpressionError(f"{found[0]}: the engine reads letters of ASCII alone there")
+                raise ExpressionError(
+                    f"{found[0]}: the engine reads letters of ASCII alone there", found.start()
+                )
             if found.lastgroup in ("text", "column") and MISREAD.search(found[0]):
-                raise ExpressionError(f"{found[0]} is misread by the engine")
+                raise ExpressionError(f"{found[0]} is misread by the engine", found.start())
             if found.lastgroup != "space":
                 self.tokens.append((found.lastgroup or "", found[0]))
+                self.places.append(found.start())
         if end != len(text):
-            raise ExpressionError(f"can't read {text[end : end + 20]!r}")
+            raise ExpressionError(f"can't read {text[end : end + 20]!r}", end)
         self.tokens.append(("end", "the end"))
+        self.places.append(end)
 
     def read(self) -> str:
-        kind = self.statements("the end")
+        """The type of the expression's value."""
+        return self.read_tree()[0]
+
+    def read_tree(self) -> Node:
+        tree = self.statements("the end")
         # Text that is joined with itself again and again fills the memory.
         if self.replacing > 1 or (self.variables and self.joining + self.replacing > 1):
             self.fail("text can grow only once (replace; concat where there are variables)")
-        return kind
+        return tree
 
-    def statements(self, end: str) -> str:
-        kind = self.statement()
+    def statements(self, end: str) -> Node:
+        place = self.places[self.at]
+        node = self.statement()
+        parts = [node]
         while self.skip(";"):
             if self.next == end:
                 break
-            kind = self.statement()
+            node = self.statement()
+            parts.append(node)
         self.expect(end)
-        return kind
+        return (node[0], "sequence", place, parts) if len(parts) > 1 else node
 
-    def statement(self) -> str:
+    def statement(self) -> Node:
+        place = self.places[self.at]
         is_new = self.skip("var")
         if self.kind == "name" and self.tokens[self.at + 1][1] in ASSIGNING:
             name = self.take()
@@ -227,14 +254,15 @@ class Reader:
                 self.fail("a variable needs a value: var x := 1")
             if is_new == (name in self.variables) or name.lower() in RESERVED or name.lower()[:6] == "column":
                 self.fail(f"{name} can't be a variable here")
-            kind = self.expression()
+            value = self.expression()
             self.is_partial |= sign in PARTIAL
             if is_changed:
-                self.expected(NUMBER, self.variables[name], sign)
-                self.expected(NUMBER, kind, sign)
-                kind = FLOAT
-            self.assign(name, kind)
-            return kind
+                before = (self.variables[name], "variable", place, name)
+                self.expected(NUMBER, before[0], sign)
+                self.expected(NUMBER, value[0], sign)
+                value = (FLOAT, sign[0], place, (before, value))
+            self.assign(name, value[0])
+            return (value[0], "assign", place, (name, value))
         if is_new:
             self.fail("a variable needs a value: var x := 1")
         return self.expression()
@@ -248,126 +276,135 @@ class Reader:
             self.fail(f"{name} is {article(before)}, not {article(kind)}: begin with float(…)")
         self.variables[name] = kind
 
-    def expression(self) -> str:
+    def expression(self) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail("too deep")
-        kind = self.operation(1)
+        node = self.operation(1)
         if self.skip("?"):
-            self.condition(kind)
-            kind = self.expression()
+            condition = node
+            self.condition(condition[0])
+            node = self.expression()
             self.expect(":")
-            self.exactly(kind, self.expression())
+            other = self.expression()
+            self.exactly(node[0], other[0])
+            node = (node[0], "if", condition[2], (condition, node, other))
         self.depth -= 1
-        return kind
+        return node
 
-    def operation(self, strength: int) -> str:
+    def operation(self, strength: int) -> Node:
         left = self.operand()
         while STRENGTH.get(self.next, 0) >= strength and self.kind != "text":
             sign = self.take()
-            right = self.operation(STRENGTH[sign] + 1)
+            right = self.operation(STRENGTH[sign] + (sign != "^"))  # 2 ^ 3 ^ 2 is 2 ^ 9
             if sign in ARITHMETIC:
-                self.expected(NUMBER, left, sign)
-                self.expected(NUMBER, right, sign)
-                left = FLOAT
+                self.expected(NUMBER, left[0], sign)
+                self.expected(NUMBER, right[0], sign)
+                left = (FLOAT, sign, left[2], (left, right))
                 self.is_partial |= sign in PARTIAL
             elif sign in COMPARING:
-                self.same(left, right)
-                left = BOOLEAN
+                self.same(left[0], right[0])
+                left = (BOOLEAN, sign, left[2], (left, right))
             else:
-                self.condition(left)
-                self.condition(right)
-                left = BOOLEAN
+                self.condition(left[0])
+                self.condition(right[0])
+                left = (BOOLEAN, sign, left[2], (left, right))
         return left
 
-    def operand(self) -> str:
-        kind, token = self.kind, self.next
+    def operand(self) -> Node:
+        kind, token, place = self.kind, self.next, self.places[self.at]
         if self.skip("-") or self.skip("+"):
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 self.fail("too deep")
-            operand = self.operand()
-            self.expected(NUMBER, operand, token)
+            operand = self.operation(STRENGTH["^"])  # -2 ^ 2 is -4
+            self.expected(NUMBER, operand[0], token)
             self.depth -= 1
-            return operand
+            return (operand[0], "negative", place, (operand,)) if token == "-" else operand
         if self.skip("("):
             inner = self.expression()
             self.expect(")")
             return inner
         self.take()
         if kind == "number":
-            return FLOAT
+            return (FLOAT, "number", place, token)
         if kind == "text":
-            return STRING
+            return (STRING, "text", place, token)
         if kind == "column":
-            return self.column(token)
+            return (self.column(token), "column", place, token[1:-1])
         if kind != "name":
             self.fail(f"can't read {token!r}" if kind != "end" else "it ends too early")
         if token in ("true", "false", "True", "False"):
-            return BOOLEAN
+            return (BOOLEAN, "constant", place, token in ("true", "True"))
         if token == "pi":
-            return FLOAT
+            return (FLOAT, "pi", place, ())
         if token in self.variables:
-            return self.variables[token]
+            return (self.variables[token], "variable", place, token)
         if token == "if":
-            return self.choice()
+            return self.choice(place)
         if token in LOOPS:
             self.fail(f"there is no {token!r} here: an expression has no loops")
         if token in INSTEAD:
             self.fail(f"there is no {token!r} here: use {INSTEAD[token]}")
         self.expect("(", f"there is no {token!r} here")
-        return self.call(token)
+        return self.call(token, place)
 
-    def choice(self) -> str:
+    def choice(self, place: int) -> Node:
         """`if (…) …; else …`, `if (…) {…} else {…}` or `if (…, …, …)`."""
         self.expect("(")
-        self.condition(self.expression())
+        condition = self.expression()
+        self.condition(condition[0])
         if self.skip(","):
-            kind = self.expression()
+            node = self.expression()
             self.expect(",")
-            self.exactly(kind, self.expression())
+            other = self.expression()
+            self.exactly(node[0], other[0])
             self.expect(")")
-            return kind
+            return (node[0], "if", place, (condition, node, other))
         self.expect(")")
-        kind = self.branch()
+        node = self.branch()
         self.skip(";")
         self.expect("else", "an if needs an else here")
-        self.exactly(kind, self.branch())
-        return kind
+        other = self.branch()
+        self.exactly(node[0], other[0])
+        return (node[0], "if", place, (condition, node, other))
 
-    def branch(self) -> str:
+    def branch(self) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail("too deep")
         self.branches += 1
-        kind = self.statements("}") if self.skip("{") else self.statement()
+        node = self.statements("}") if self.skip("{") else self.statement()
         self.branches -= 1
         self.depth -= 1
-        return kind
+        return node
 
-    def call(self, name: str) -> str:
+    def call(self, name: str, place: int) -> Node:
         if name == "col":
             if self.kind != "text":
                 self.fail("col() takes a column in single quotes")
             token = self.take()
             self.expect(")")
-            return self.column(token)
+            return (self.column(token), "column", place, token[1:-1])
         if name not in FUNCTIONS and name not in SPECIAL:
             self.fail(f"there is no function {name}() here")
-        arguments, starts = [], []
+        arguments, starts, nodes = [], [], []
         while not self.skip(")"):
             if arguments:
                 self.expect(",")
             starts.append(self.at)
-            arguments.append(self.expression())
+            node = self.expression()
+            nodes.append(node)
+            arguments.append(node[0])
         literal = [kind == "text" for kind, _ in (self.tokens[start] for start in starts)]
         if name == "not":
             self.condition(arguments[0] if len(arguments) == 1 else "")
-            return BOOLEAN
+            return (BOOLEAN, name, place, nodes)
         if name == "bucket":
             if len(arguments) != 2:
                 self.fail("bucket() takes 2 arguments")
-            return self.bucket(arguments, (starts[0], starts[1] - 1), (starts[1], self.at - 1))
+            kind = self.bucket(arguments, (starts[0], starts[1] - 1), (starts[1], self.at - 1))
+            return (kind, name, place, nodes)
         self.replacing += name in ("replace", "replace_all")
         self.joining += name == "concat"
         self.is_partial |= name in PARTIAL or (name == "float" and arguments[:1] == [STRING])
@@ -391,10 +428,10 @@ class Reader:
         if name in SEARCHING and any(kind == "text" for kind, _ in self.tokens[starts[0] : starts[1]]):
             self.fail(f"{name}() takes no text in its first argument: the engine misreads it")
         if result == SAME:
-            return FLOAT if arguments[0] in NUMBERS else arguments[0]
-        if result == NUMBER:
-            return arguments[0] if len(arguments) == 1 else FLOAT
-        return result
+            result = FLOAT if arguments[0] in NUMBERS else arguments[0]
+        elif result == NUMBER:
+            result = arguments[0] if len(arguments) == 1 else FLOAT
+        return (result, name, place, nodes)
 
     def bucket(self, arguments: list[str], what: tuple[int, int], width: tuple[int, int]) -> str:
         """A number by a plain number, or a time by a unit in quotes: the engine bears nothing else.
@@ -469,7 +506,7 @@ class Reader:
             self.fail(otherwise or f"{token} is missing before {self.next}")
 
     def fail(self, text: str) -> NoReturn:
-        raise ExpressionError(text)
+        raise ExpressionError(text, self.places[self.at])
 
 
 def article(kind: str) -> str:

@@ -19,26 +19,36 @@ class Connected(Protocol):
     def end_session(self) -> None: ...
 
 
-class Viewers:
-    """All on the event loop's thread."""
+class Connections:
+    """Those who are connected to look at the same, and how many there may be.
 
-    def __init__(self, engine: perspective.Server):
-        self.engine = engine
-        self.columns_with_nulls: set[str] = set()
-        self.shared_views = SharedViews(engine, self.columns_with_nulls)
-        self.view_names: set[str] = set()  # of all viewers' views
+    All on the event loop's thread.
+    """
+
+    def __init__(self) -> None:
         self.connected: set[Connected] = set()
 
     @property
     def is_full(self) -> bool:
         return len(self.connected) >= MAX_VIEWERS
 
-    def note_nulls(self, columns: Collection[str]) -> None:
-        """Take note of columns that have NULLs now."""
-        self.columns_with_nulls.update(columns)
-
     def send_away(self, reason: str) -> None:
-        """Close all viewers' WebSockets, so that nothing in the engine is theirs; they may come again."""
+        """Close all viewers' WebSockets, so that nothing is theirs any more; they may come again."""
         for viewer in list(self.connected):
             viewer.close(SERVICE_RESTART, reason)
             viewer.end_session()
+
+
+class Viewers(Connections):
+    """Those of the live table, and what they have in the engine."""
+
+    def __init__(self, engine: perspective.Server):
+        super().__init__()
+        self.engine = engine
+        self.columns_with_nulls: set[str] = set()
+        self.shared_views = SharedViews(engine, self.columns_with_nulls)
+        self.view_names: set[str] = set()  # of all viewers' views
+
+    def note_nulls(self, columns: Collection[str]) -> None:
+        """Take note of columns that have NULLs now."""
+        self.columns_with_nulls.update(columns)

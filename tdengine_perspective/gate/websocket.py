@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import Awaitable
 from http import HTTPStatus
+from typing import Protocol
 
 import tornado.ioloop
 import tornado.iostream
@@ -13,10 +14,11 @@ import tornado.websocket
 from google.protobuf.message import DecodeError
 
 from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.gate.allowance import Allowance
 from tdengine_perspective.gate.protocol import Response, error_response
 from tdengine_perspective.gate.refusals import MAX_LOG_LINES
 from tdengine_perspective.gate.sessions import ViewerSession
-from tdengine_perspective.gate.viewers import MAX_VIEWERS, Viewers
+from tdengine_perspective.gate.viewers import MAX_VIEWERS, Connections, Viewers
 
 # Limits for one viewer; in brackets what a page with four viewers needs.
 MAX_REQUESTS = 400  # a second; beyond it they wait [150 while they are rearranged]
@@ -30,19 +32,25 @@ websocket_settings = {
     "websocket_ping_interval": 20,
     "websocket_ping_timeout": 20,
 }
+BINARY, TEXT = 0x82, 0x81  # how a frame of that kind begins
 # Why a WebSocket is closed.
 TEXT_FRAME, NOT_A_REQUEST, TRY_AGAIN_LATER = 1003, 1007, 1013
 
 
-class ViewerHandler(tornado.websocket.WebSocketHandler):
-    """One viewer's WebSocket."""
+class Session(Protocol):
+    """What ends with a viewer's WebSocket."""
 
-    def initialize(self, viewers: Viewers, admission: Admission) -> None:
+    def close(self) -> None: ...
+
+
+class ViewerSocket(tornado.websocket.WebSocketHandler):
+    """One viewer's WebSocket, whatever it looks at: who may have one, and how much may wait to be read."""
+
+    def initialize(self, viewers: Connections, admission: Admission) -> None:
         self.viewers = viewers
         self.admission = admission
-        self.session: ViewerSession | None = None
+        self.session: Session | None = None
         self.requests = Allowance(MAX_REQUESTS)
-        self.engine_time = Allowance(MAX_ENGINE_TIME)
         self.waiting = 0  # bytes
         self.noted: set[str] = set()
 
@@ -57,27 +65,6 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
     def check_origin(self, origin: str) -> bool:
         return self.admission.allows_origin(self.request)
 
-    def open(self) -> None:
-        self.viewers.connected.add(self)
-        self.session = ViewerSession(self.viewers, self.send)
-
-    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
-        """Answer a request. The viewer's next one is read only when what this returns is done."""
-        if self.session is None:
-            return None
-        if isinstance(message, str):
-            return self.close(TEXT_FRAME, "requests are binary")
-        started = time.process_time()
-        try:
-            refusal = self.session.handle(message)
-        except DecodeError:
-            self.note("what is no request at all")
-            return self.close(NOT_A_REQUEST, "this is no request")
-        if refusal:
-            self.note(f"a request: {refusal}")
-        pause = max(self.requests.spend(1), self.engine_time.spend(time.process_time() - started))
-        return asyncio.sleep(pause) if pause > 0 else None
-
     def send(self, answer: bytes) -> None:
         if self.session is None:
             return
@@ -89,17 +76,25 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             # The engine may be at work for this session just now.
             tornado.ioloop.IOLoop.current().add_callback(self.end_session)
             return
+        self.write_frame(BINARY, answer)
+
+    def send_text(self, text: str) -> None:
+        """Tell the viewer something besides."""
+        if self.session is not None and self.waiting < MAX_WAITING:
+            self.write_frame(TEXT, text.encode())
+
+    def write_frame(self, kind: int, content: bytes) -> None:
         connection = self.ws_connection
         if connection is None or connection.is_closing():
             return
         # What write_message does besides costs as much as the rest of an answer.
         try:
-            written = connection.stream.write(binary_frame(answer))
+            written = connection.stream.write(frame(kind, content))
         except tornado.iostream.StreamClosedError:
             return
         if not written.done():
-            self.waiting += len(answer)
-            written.add_done_callback(lambda written: self.sent(len(answer), written))
+            self.waiting += len(content)
+            written.add_done_callback(lambda written: self.sent(len(content), written))
 
     def sent(self, size: int, written: asyncio.Future) -> None:
         self.waiting -= size
@@ -115,6 +110,13 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             self.viewers.connected.discard(self)
             session.close()
 
+    def close_for_text(self) -> None:
+        self.close(TEXT_FRAME, "requests are binary")
+
+    def close_for_rubbish(self) -> None:
+        self.note("what is no request at all")
+        self.close(NOT_A_REQUEST, "this is no request")
+
     def note(self, what: str) -> None:
         """Log a refusal, each kind once for each viewer."""
         if what not in self.noted and len(self.noted) < MAX_LOG_LINES:
@@ -122,29 +124,41 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             self.admission.refusals.note(f"refused the viewer at {self.request.remote_ip} {what}")
 
 
-def binary_frame(content: bytes) -> bytes:
+class ViewerHandler(ViewerSocket):
+    """One viewer of the live table."""
+
+    def initialize(self, viewers: Viewers, admission: Admission) -> None:
+        super().initialize(viewers, admission)
+        self.engine_time = Allowance(MAX_ENGINE_TIME)
+
+    def open(self) -> None:
+        self.viewers.connected.add(self)
+        self.session = ViewerSession(self.viewers, self.send)
+
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Answer a request. The viewer's next one is read only when what this returns is done."""
+        if self.session is None:
+            return None
+        if isinstance(message, str):
+            return self.close_for_text()
+        started = time.process_time()
+        try:
+            refusal = self.session.handle(message)
+        except DecodeError:
+            return self.close_for_rubbish()
+        if refusal:
+            self.note(f"a request: {refusal}")
+        pause = max(self.requests.spend(1), self.engine_time.spend(time.process_time() - started))
+        return asyncio.sleep(pause) if pause > 0 else None
+
+
+def frame(kind: int, content: bytes) -> bytes:
     """A WebSocket frame as a server sends it (RFC 6455, section 5.2)."""
     size = len(content)
     if size < 126:
-        head = struct.pack("!BB", 0x82, size)
+        head = struct.pack("!BB", kind, size)
     elif size < 1 << 16:
-        head = struct.pack("!BBH", 0x82, 126, size)
+        head = struct.pack("!BBH", kind, 126, size)
     else:
-        head = struct.pack("!BBQ", 0x82, 127, size)
+        head = struct.pack("!BBQ", kind, 127, size)
     return head + content
-
-
-class Allowance:
-    """So much a second, saved up for a second at most."""
-
-    def __init__(self, rate: float):
-        self.rate = rate
-        self.left = rate
-        self.at = time.monotonic()
-
-    def spend(self, amount: float) -> float:
-        """Seconds to wait until as much as that will have been allowed."""
-        now = time.monotonic()
-        self.left = min(self.rate, self.left + (now - self.at) * self.rate) - amount
-        self.at = now
-        return max(0.0, -self.left / self.rate)

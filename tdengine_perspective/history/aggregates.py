@@ -1,0 +1,225 @@
+"""Owns aggregates: which there are for which type, spelled as the engine does, and each one's SQL."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tdengine_perspective.history.terms import (
+    BOOLEAN,
+    FLOAT,
+    INTEGER,
+    NUMBERS,
+    STRING,
+    TIMES,
+    UNGROUPABLE,
+    Term,
+)
+from tdengine_perspective.history.words import NotAnswered
+
+# What is found from how often each value occurs, so by a question of its own.
+BY_VALUES = ["distinct count", "dominant", "unique", "median", "q1", "q3"]
+OF_ALL = ["any", "count", "distinct count", "dominant", "first", "last", "last by index", "unique"]
+OF_TIMES = ["high", "low", "max", "median", "min", "q1", "q3"]
+OF_NUMBERS = [
+    *("abs sum", "avg", "high", "high minus low", "last minus first", "low", "max", "mean", "median", "min"),
+    *("q1", "q3", "stddev", "sum", "sum abs", "sum or zero", "var"),
+]
+BY_ANOTHER = ["max by", "min by"]
+OF_ROWS = ["first", "last", "last by index", "last minus first"]  # whatever is in that row
+SHOWING = [
+    "any",
+    "avg",
+    "mean",
+    "stddev",
+    "sum",
+    "sum abs",
+    "abs sum",
+    "sum or zero",
+    "var",
+]  # NaN among others
+AGGREGATES = {
+    **dict.fromkeys(NUMBERS, sorted([*OF_ALL, *OF_NUMBERS])),
+    **dict.fromkeys(TIMES, sorted([*OF_ALL, *OF_TIMES])),
+    STRING: OF_ALL,
+    BOOLEAN: OF_ALL,
+}
+# As the engine has them where a view does not say.
+DEFAULTS = {INTEGER: "sum", FLOAT: "sum"}
+COUNTS = ["count", "distinct count"]
+MEANS = ["avg", "mean", "stddev", "var"]
+
+Values = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An aggregate of a column: what it takes in a SELECT, and what is made of that.
+
+    items: in SQL, beside COUNT(*); finish: makes the result of their values, one group's, and of its number
+    of rows; kind: Perspective's type of the result. by_values: the term whose values, each with how often it
+    occurs, are taken instead, as `finish`'s first. guarded(): the same without NaN and infinity, where these
+    would matter; if there are any shows in the items, or in probes, which are SQL as well.
+    """
+
+    items: tuple[str, ...]
+    finish: Callable[[Values, int], Any]
+    kind: str
+    by_values: Term | None = None
+    probes: tuple[str, ...] = ()
+    guarded: Callable[[], "Measure"] | None = None
+
+
+def default(term: Term) -> str:
+    return DEFAULTS.get(term.kind, "count")
+
+
+def kind_of(aggregate: str, term: Term) -> str:
+    """The type of an aggregate's result."""
+    if aggregate in COUNTS:
+        return INTEGER
+    return FLOAT if aggregate in MEANS else term.kind
+
+
+def measure(name: str, term: Term, aggregate: str, key: str, other: Term | None = None) -> Measure:
+    """An aggregate of a column or expression of that name, in a table with that key. Raises NotAnswered."""
+    offered = BY_ANOTHER if other else AGGREGATES[term.kind]
+    if aggregate not in offered:
+        raise NotAnswered(f"there is no {aggregate!r} of {name}, which is a {term.kind}, in the look back")
+    if aggregate == "count":
+        return Measure((), lambda values, count: count, INTEGER)
+    if term.column and term.column.kind in UNGROUPABLE:
+        raise NotAnswered(
+            f"{name} is of the type {term.column.kind}, of which there is only a count in the look back"
+        )
+    if aggregate in BY_VALUES:
+        kind = kind_of(aggregate, term)
+        return Measure((), FROM_VALUES[aggregate](kind), kind, by_values=term.in_ms())
+    plain = unguarded(term, aggregate, key, other)
+    doubtful = [each for each in (term, other) if each and each.may_be_infinite]
+    if not doubtful or aggregate in OF_ROWS:
+        return plain
+    shows = aggregate in SHOWING
+    return replace(
+        plain,
+        probes=() if shows else tuple(f"SUM({each.sql})" for each in doubtful),
+        guarded=lambda: unguarded(term.guarded(), aggregate, key, other.guarded() if other else None),
+    )
+
+
+def unguarded(term: Term, aggregate: str, key: str, other: Term | None) -> Measure:
+    kind = kind_of(aggregate, term)
+
+    def read(value: Any) -> Any:
+        return term.read([value])[0]
+
+    def reading(item: str) -> Measure:
+        return Measure((item,), lambda values, count: read(values[0]), kind)
+
+    whole = int if term.kind == INTEGER else float
+    real = Term("", FLOAT)
+    known = f"COUNT({term.name})"
+    match aggregate:
+        case "sum" | "sum or zero" | "abs sum" | "sum abs":
+
+            def add_up(values: Values, count: int) -> Any:
+                total = real.read(values)[0]
+                if total is None:
+                    return whole(0) if aggregate == "sum or zero" else None
+                return whole(abs(total) if "abs" in aggregate else total)
+
+            def add_up_integers(values: Values, count: int) -> Any:
+                total = 0 if values[0] is None and aggregate == "sum or zero" else values[0]
+                return None if total is None else int(abs(total) if "abs" in aggregate else total)
+
+            add = add_up_integers if term.kind == INTEGER else add_up
+            return Measure((f"SUM({term.sql})",), add, kind)
+        case "avg" | "mean":
+            return Measure((f"AVG({term.sql})",), lambda values, count: real.read(values)[0], kind)
+        case "stddev" | "var":  # as a float, since it overflows for integers
+            power = 2 if aggregate == "var" else 1
+
+            def deviate(values: Values, count: int) -> Any:
+                deviation = real.read(values[:1])[0]
+                return None if deviation is None or values[1] < 2 else deviation**power
+
+            return Measure((f"STDDEV(CAST({term.sql} AS DOUBLE))", known), deviate, kind)
+        case "max" | "high" | "low":
+            return reading(f"{'MIN' if aggregate == 'low' else 'MAX'}({term.sql})")
+        case "min":  # the engine takes NULL as the least
+
+            def least(values: Values, count: int) -> Any:
+                return read(values[0]) if values[1] == count else None
+
+            return Measure((f"MIN({term.sql})", known), least, kind)
+        case "high minus low":
+            items = (f"MAX({term.sql})", f"MIN({term.sql})")
+            return Measure(items, lambda values, count: minus(term.read(values)), kind)
+        case "any":
+            item = f"FIRST({term.name})"
+            return reading(f"CAST({item} AS BIGINT)" if term.is_time_column else item)
+        case "first":
+            return reading(f"COLS(FIRST({key}), {term.sql})")
+        case "last" | "last by index":
+            return reading(f"COLS(LAST({key}), {term.sql})")
+        case "last minus first":
+            items = (f"COLS(LAST({key}), {term.sql})", f"COLS(FIRST({key}), {term.sql})")
+            return Measure(items, lambda values, count: minus(term.read(values)), kind)
+    function = "MAX" if aggregate == "max by" else "MIN"
+    return reading(f"COLS({function}({other.sql}), {term.sql})")
+
+
+def minus(values: Values) -> Any:
+    return None if None in values else values[0] - values[1]
+
+
+def at_rank(part: float) -> Callable[[str], Callable[[Values, int], Any]]:
+    """The value that so many of the others are below; none counts as the lowest.
+
+    The one in the middle of an even number of floats is the mean of two.
+    """
+
+    def finder(kind: str) -> Callable[[Values, int], Any]:
+        def find(values: Values, count: int) -> Any:
+            ordered = sorted(values[0].items(), key=lambda pair: (pair[0] is not None, pair[0] or 0, ""))
+            total = sum(values[0].values())
+            if not total:
+                return None
+            place = min(math.floor(total * part), total - 1)
+            found = value_at(ordered, place)
+            if kind == FLOAT and part == 0.5 and total % 2 == 0:
+                below = value_at(ordered, place - 1)
+                return None if below is None or found is None else (below + found) / 2
+            return found
+
+        return find
+
+    return finder
+
+
+def value_at(ordered: Sequence[tuple[Any, int]], place: int) -> Any:
+    for value, times in ordered:
+        place -= times
+        if place < 0:
+            return value
+    return None
+
+
+def most_frequent(values: Values, count: int) -> Any:
+    """The lowest of those that occur most often."""
+    known = [(-times, value) for value, times in values[0].items() if value is not None]
+    return min(known)[1] if known else None
+
+
+def only_one(values: Values, count: int) -> Any:
+    return next(iter(values[0])) if len(values[0]) == 1 else None
+
+
+FROM_VALUES: dict[str, Callable[[str], Callable[[Values, int], Any]]] = {
+    "distinct count": lambda kind: lambda values, count: len(values[0]),
+    "dominant": lambda kind: most_frequent,
+    "unique": lambda kind: only_one,
+    "median": at_rank(0.5),
+    "q1": at_rank(0.25),
+    "q3": at_rank(0.75),
+}

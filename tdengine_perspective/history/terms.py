@@ -1,0 +1,164 @@
+"""Owns what stands in a SELECT for a column of the Perspective table, and how its values are read."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tdengine_perspective.history.words import NotAnswered
+from tdengine_perspective.mirror.schema import CALENDAR, SUBTABLE, TYPES, Column, Schema
+from tdengine_perspective.tdengine import quote_name
+
+INTEGER, FLOAT, STRING, BOOLEAN, DATE, DATETIME = "integer", "float", "string", "boolean", "date", "datetime"
+NUMBERS = (INTEGER, FLOAT)
+TIMES = (DATE, DATETIME)
+DAY = 86_400_000  # ms
+FLOATS = ("FLOAT", "DOUBLE")  # TDengine's types that may hold NaN and infinity
+UNGROUPABLE = ("JSON", "VARBINARY", "GEOMETRY", "BLOB")  # that TDengine neither groups by nor compares
+
+
+@dataclass(frozen=True)
+class Term:
+    """A value of each row: its SQL, Perspective's type of it, and how many units of it are a ms, for a time.
+
+    kind: the type; column: TDengine's, where it is one and not computed; units: of a time, a ms.
+    """
+
+    sql: str
+    kind: str
+    column: Column | None = None
+    units: int = 1
+    step: str | None = None  # as INTERVAL takes it, where it is the key's time in steps
+    is_constant: bool = False  # whether it is the same in all rows, since no column is in it
+
+    @property
+    def name(self) -> str:
+        """What functions that take a column take: a time as it is."""
+        return quote_name(self.column.name) if self.column and self.sql != SUBTABLE else self.sql
+
+    @property
+    def is_time_column(self) -> bool:
+        return self.column is not None and self.column.kind == "TIMESTAMP"
+
+    @property
+    def may_be_infinite(self) -> bool:
+        """Whether it may be NaN or infinite, which on the live side is no value at all."""
+        return self.kind == FLOAT and (self.column is None or self.column.kind in FLOATS)
+
+    def guarded(self) -> "Term":
+        """The same without NaN and infinity, and more slowly. Adding 0 makes one of both zeros."""
+        if not self.may_be_infinite:
+            return self
+        sql = f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END"
+        return Term(sql, self.kind, is_constant=self.is_constant)
+
+    def in_ms(self) -> "Term":
+        """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
+        if self.units == 1:
+            return self
+        sql = f"CAST(ROUND(CAST(TIMETRUNCATE({self.name}, 1a) AS BIGINT) / {self.units}) AS BIGINT)"
+        return Term(sql, self.kind)
+
+    @property
+    def as_double(self) -> str:
+        """What it is compared by and computed with: TDengine compares a FLOAT as if it had fewer digits."""
+        inexact = self.column is not None and self.column.kind in ("FLOAT", "DECIMAL")
+        return f"CAST({self.sql} AS DOUBLE)" if inexact else self.sql
+
+    def read(self, values: Sequence[Any]) -> list[Any]:
+        """TDengine's values as Perspective has them: times in ms, dates in days."""
+        return READERS[self.kind](values, self)
+
+
+def is_finite(sql: str) -> str:
+    """Without the CAST, TDengine takes infinity for a part of that."""
+    return f"CAST({sql} AS DOUBLE) BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308"
+
+
+def read_floats(values: Sequence[Any], term: Term) -> list[float | None]:
+    return [None if value is None or not math.isfinite(value) else float(value) for value in values]
+
+
+def read_integers(values: Sequence[Any], term: Term) -> list[int | None]:
+    return [None if value is None or not math.isfinite(value) else int(value) for value in values]
+
+
+def read_booleans(values: Sequence[Any], term: Term) -> list[bool | None]:
+    return [None if value is None else bool(value) for value in values]
+
+
+def read_texts(values: Sequence[Any], term: Term) -> list[str | None]:
+    """Perspective ends a text at a NUL."""
+    return [
+        value.hex()
+        if isinstance(value, bytes)
+        else value and value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for value in values
+    ]
+
+
+def read_times(values: Sequence[Any], term: Term) -> list[int | None]:
+    first, last = CALENDAR[0] * term.units, (CALENDAR[1] + 1) * term.units
+    return [
+        None if value is None or not first <= value < last else int(value) // term.units for value in values
+    ]
+
+
+def read_dates(values: Sequence[Any], term: Term) -> list[int | None]:
+    return [value if value is None else value // DAY for value in read_times(values, term)]
+
+
+READERS: dict[str, Callable[[Sequence[Any], Term], list[Any]]] = {
+    INTEGER: read_integers,
+    FLOAT: read_floats,
+    STRING: read_texts,
+    BOOLEAN: read_booleans,
+    DATETIME: read_times,
+    DATE: read_dates,
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the table: its name in SQL, and its columns as the live side has them."""
+
+    table: str
+    schema: Schema
+
+    @cached_property
+    def terms(self) -> dict[str, Term]:
+        """By the columns' names in Perspective, in their order."""
+        found = {column.label: column_term(column, self.schema.units) for column in self.schema.columns}
+        subtable = Term("tbname", STRING, Column("tbname", SUBTABLE, "BINARY"))
+        return {name: found.get(name, subtable) for name in self.schema.perspective}
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        """The columns, by their names in Perspective, that are the same in all rows of a subtable."""
+        tags = self.schema.tags or 0
+        names = [column.label for column in self.schema.columns[len(self.schema.columns) - tags :]]
+        return frozenset([*names, *([SUBTABLE] if self.schema.shows_subtable else [])])
+
+    @property
+    def key(self) -> Term:
+        return column_term(self.schema.columns[0], self.schema.units)
+
+    @property
+    def order(self) -> list[str]:
+        """What puts the rows in their order: that of time, those of one time by their subtables."""
+        second = [quote_name(self.schema.columns[1].name)] if self.schema.key_size == 3 else []
+        subtable = ["tbname"] if self.schema.tags is not None else []
+        return [self.schema.key, *subtable, *second]
+
+
+def column_term(column: Column, units: int) -> Term:
+    if column.kind == "TIMESTAMP":
+        return Term(column.sql, DATETIME, column, units)
+    return Term(quote_name(column.name), TYPES[column.kind][0], column)
+
+
+def check_groupable(term: Term, name: str) -> None:
+    """Raises NotAnswered for a column by which TDengine does not group."""
+    if term.column and term.column.kind in UNGROUPABLE:
+        raise NotAnswered(f"{name} is of the type {term.column.kind}, by which TDengine does not group")
