@@ -1,5 +1,6 @@
 // Owns one WebSocket and the Client on it, and notices when it is lost.
 
+import { Updates } from "./updates.js";
 import { pageVisible, sleep, timeout } from "./waiting.js";
 
 // ms
@@ -16,16 +17,23 @@ export class Connection {
   #over; // rejected once it is lost or dead
   #heardAt = 0;
   #isDead = false;
+  #isEnded = false;
+  #silence;
 
-  /** `hear` is called whenever the server says something. */
-  constructor(Client, url, hear) {
+  /**
+   * `hear` is called whenever the server says something; `tell` gets what it says besides its answers. `silence` is how
+   * many ms without an answer are taken for a dead connection.
+   */
+  constructor(Client, url, { hear = () => {}, tell = () => {}, updates = new Updates(), silence = PING_TIMEOUT }) {
     const socket = new WebSocket(url);
     socket.binaryType = "arraybuffer";
 
-    async function send(request) {
+    const send = async (request) => {
+      if (this.#isEnded) return; // somebody who has gone may still give back what he had
       if (socket.readyState !== WebSocket.OPEN) throw new Error("connection lost");
+      updates.sent(request);
       socket.send(request.slice()); // a copy, for the request stands in memory that WASM uses again
-    }
+    };
     async function close() {
       socket.close();
     }
@@ -33,10 +41,13 @@ export class Connection {
     socket.onmessage = (event) => {
       this.#heardAt = Date.now();
       hear();
-      client.handle_response(event.data);
+      if (typeof event.data === "string") return tell(JSON.parse(event.data));
+      if (updates.received(new Uint8Array(event.data))) client.handle_response(event.data);
     };
     this.client = client;
+    this.updates = updates;
     this.#socket = socket;
+    this.#silence = silence;
     this.#opened = new Promise((resolve) => (socket.onopen = resolve));
     this.#lost = new Promise((_, reject) => (socket.onclose = reject));
   }
@@ -45,12 +56,12 @@ export class Connection {
   async open() {
     await Promise.race([this.#opened, this.#lost, timeout(CONNECT_TIMEOUT)]);
     await Promise.race([this.client.get_hosted_table_names(), this.#lost, timeout(CONNECT_TIMEOUT)]);
-    this.#over = Promise.race([this.#lost, this.#silence()]);
+    this.#over = Promise.race([this.#lost, this.#untilSilent()]);
     this.#over.catch(() => (this.#isDead = true));
   }
 
   get isOver() {
-    return this.#isDead || this.#socket.readyState !== WebSocket.OPEN;
+    return this.#isDead || this.#isEnded || this.#socket.readyState !== WebSocket.OPEN;
   }
 
   /** What the promise brings, unless the connection is over before; then rejects like open(). */
@@ -59,6 +70,8 @@ export class Connection {
   }
 
   end() {
+    this.#isEnded = true;
+    this.#socket.onmessage = null;
     this.#socket.close();
     this.client.handle_error("connection lost"); // else the viewers would wait for their answers for ever
   }
@@ -67,7 +80,7 @@ export class Connection {
    * Throws once the server leaves a question unanswered and says nothing else either: a WebSocket may be dead for
    * long before it closes. Where the table is large, a busy server answers late.
    */
-  async #silence() {
+  async #untilSilent() {
     for (;;) {
       await sleep(PING_INTERVAL);
       await pageVisible();
@@ -75,7 +88,7 @@ export class Connection {
       const answer = this.client.get_hosted_table_names().then(() => true);
       while (!(await Promise.race([answer, sleep(LOOK_INTERVAL)]))) {
         const silent = Date.now() - Math.max(asked, this.#heardAt);
-        if (silent > PING_TIMEOUT) throw new Error(`no answer within ${PING_TIMEOUT} ms`);
+        if (silent > this.#silence) throw new Error(`no answer within ${this.#silence} ms`);
       }
     }
   }

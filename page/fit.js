@@ -40,14 +40,17 @@ function missingColumns({ columns, group_by, split_by, sort, filter, expressions
   return [...new Set(named)].filter(isMissing);
 }
 
-/** What of a viewer's whole workspace fits; null where one of its panels has nothing left to show. */
+/** The same of a viewer's whole workspace; null where one of its panels has nothing left to show. */
 export async function fitWorkspace(workspace, table, schema, before) {
   const panels = {};
+  const faults = [];
   for (const [name, config] of Object.entries(workspace.panels)) {
-    panels[name] = (await fit(config, table, schema, before)).config;
-    if (!panels[name]) return null;
+    const fitting = await fit(config, table, schema, before);
+    panels[name] = fitting.config;
+    faults.push(...fitting.faults);
   }
-  return { ...workspace, panels };
+  const isWhole = Object.values(panels).every((config) => config);
+  return { workspace: isWhole ? { ...workspace, panels } : null, faults };
 }
 
 function filterEntries(object, condition) {

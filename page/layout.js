@@ -9,11 +9,14 @@ export async function askLayout(server) {
   return response.ok ? response.json() : null;
 }
 
-/** The layout as far as it fits the table, {config, faults} for each viewer; null where nothing of it fits. */
-export async function fitLayout(layout, table, schema) {
+/**
+ * The layout as far as it fits the table, {config, faults} for each viewer; null where nothing of it fits, unless it is
+ * wanted as a whole all the same.
+ */
+export async function fitLayout(layout, table, schema, { isWhole = false } = {}) {
   if (!layout) return null;
   const fitting = await Promise.all(layout.map((config) => fitViewer(config, table, schema)));
-  return fitting.some(({ config }) => config) ? fitting : null;
+  return isWhole || fitting.some(({ config }) => config) ? fitting : null;
 }
 
 /** What the server finds too much of one viewer leaves the others alone. */

@@ -1,7 +1,9 @@
 // Owns the start: puts the page's parts together.
 
+import { Choice } from "./choice.js";
 import { Dashboard } from "./dashboard.js";
 import { element } from "./dom.js";
+import { Following } from "./following.js";
 import { watchHealth } from "./health.js";
 import { listenToKeys } from "./keyboard.js";
 import { downloadLayout } from "./layout.js";
@@ -18,7 +20,8 @@ export async function start(makers) {
   const server = findServer();
   const state = new State((state) => showStatus(state, server));
   const panels = new Panels(element("main"));
-  const dashboard = new Dashboard(makers, server, state, panels);
+  const choice = new Choice();
+  const following = new Following(element("#pause"), () => state.note({ isPaused: following.isPaused }));
 
   whenTokenIsEntered((token) => (server.token = token));
   letSwitchTheme(element("#theme"), () => panels.changeTheme());
@@ -30,6 +33,7 @@ export async function start(makers) {
     takeTokenFromAddress(server);
     watchHealth(server, state);
     const Client = await loadPerspective(server, state);
+    const dashboard = new Dashboard({ makers, Client, server, state, panels, choice, following });
     await stayConnected(Client, server, state, (connection) => dashboard.show(connection));
   } catch (error) {
     state.note({ failure: error.message });

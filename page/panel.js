@@ -3,16 +3,27 @@
 import { fitWorkspace } from "./fit.js";
 import { makeSettingsReachable } from "./keyboard.js";
 import { themeFor } from "./theme.js";
-import { filterAnew, retitle } from "./timeline.js";
+import { describeTime, filterAnew, retime, retitle } from "./timeline.js";
+import { LIVE, writeForLayout } from "./timespan.js";
+import { sleep } from "./waiting.js";
+
+const LAST_DRAWING = 2000; // ms that a viewer has which is to go
 
 export class Panel {
+  #wanted = null; // the source that it is to show
+  source = null; // what its viewer shows: {connection, table, facts, timespan}
+  leaving = Promise.resolve(); // until the viewer before is gone
   #section = document.createElement("section");
   #viewer = null;
   #filters = []; // the page's own: of now and, while it is changed, of before
+  #connection = null; // on which the viewer is
   #config = null; // the page's own configuration of it,
-  #own = null; // and what the viewer made of that
+  #own = null; // and what the viewer made of that,
+  #made = null; // when it showed a table of {schema, timespan}
   #arranged = null; // what its user made of it instead, if so: the viewer's workspace
-  #schema = null; // the table's when the viewer was made
+  #seen = null; // the viewer's workspace when one last looked
+  #kept = null; // the same as {workspace, schema, config} before something of it was left out here
+  #turns = 0; // how often it has been shown: only the newest counts
   #isChanging = false;
   #fault = Object.assign(document.createElement("p"), { className: "fault", role: "status", hidden: true });
   #retry = null; // draws the panel once more, where that failed
@@ -27,48 +38,104 @@ export class Panel {
     return this.#viewer !== null;
   }
 
-  /** Draws the panel, and says in it what of {config, faults} can't be drawn. */
-  async show(connection, table, facts, { config, faults }) {
-    this.#retry = null;
-    try {
-      if (config) await this.#draw(connection.client, table, facts, config);
-      else this.#removeViewer();
-      this.#say(faults);
-    } catch (error) {
-      if (connection.isOver) throw error;
-      this.#say([...faults, error.message]);
-      this.#retry = () => this.show(connection, table, facts, { config, faults });
-    }
+  /** Draws the panel, unless it shows that source; and says in it what of {config, faults} can't be drawn. */
+  async show(source, wanted) {
+    if (this.#wanted === source) return; // or it is about to
+    this.#wanted = source;
+    if (this.source !== source || this.#retry) return this.#show(source, wanted);
+    this.#turns++;
+    this.#section.classList.remove("of-before");
   }
 
-  #say(faults) {
-    this.#fault.textContent = describeFaults(faults);
-    this.#fault.hidden = faults.length === 0;
+  /** Shown anew meanwhile, it leaves that be. */
+  async #show(source, { config, faults }) {
+    const turn = ++this.#turns;
+    const isNewest = () => turn === this.#turns;
+    const isOther = this.source !== null && this.source.timespan.key !== source.timespan.key;
+    this.#retry = null;
+    this.#section.classList.toggle("of-before", isOther && this.isDrawn);
+    try {
+      if (!config) this.#removeViewer();
+      const leftOut = config ? await this.#draw(source, config, isNewest) : [];
+      if (isNewest()) this.#say(describeFaults([...faults, ...leftOut]));
+    } catch (error) {
+      if (source.connection.isOver) throw error;
+      if (!isNewest()) return;
+      this.#say(describeFailure([...faults, error.message], source.timespan));
+      this.#retry = () => this.#show(source, { config, faults });
+    }
+    if (isNewest()) this.source = source;
+    if (isNewest() && !this.#retry) this.#section.classList.remove("of-before");
+  }
+
+  #say(text) {
+    this.#fault.textContent = text;
+    this.#fault.hidden = text === "";
   }
 
   #removeViewer() {
-    this.#viewer?.remove();
-    this.#viewer?.delete();
+    if (this.#viewer) this.#letGo(this.#viewer, this.#connection);
     this.#viewer = null;
   }
 
-  /** Puts a new viewer into the panel, arranged as its user left the one before, as far as that fits. */
-  async #draw(client, table, facts, config) {
+  /** A viewer goes when it is not drawing any more: updates that reach it then would have it draw what is gone. */
+  #letGo(viewer, { isOver, client, updates }) {
+    viewer.classList.add("leaving");
+    const drawn = async () => {
+      await viewer.flush();
+      await updates.quiet();
+      await viewer.flush();
+    };
+    const go = async () => {
+      if (!isOver) await Promise.race([drawn().catch(() => {}), sleep(LAST_DRAWING)]);
+      viewer.delete();
+      viewer.remove();
+    };
+    const gone = isOver ? go() : updates.hold(client, go);
+    this.leaving = Promise.all([this.leaving, gone]);
+  }
+
+  /**
+   * Puts a new viewer into the panel, arranged as its user left the one before, as far as that fits. Returns what of
+   * that had to be left out, and why.
+   */
+  async #draw(source, config, isNewest) {
+    const { table, facts } = source;
     this.#noteFilters(config);
-    if (this.#arranged) {
+    const kept = this.#kept ?? (this.#arranged && { ...this.#made, config: this.#config, workspace: this.#arranged });
+    const faults = [];
+    if (kept) {
       try {
-        const arranged = this.#withFilterOf(config, this.#arranged);
-        const workspace = await fitWorkspace(arranged, table, facts.schema, this.#schema);
-        if (workspace) return await this.#replaceViewer(client, facts, config, withThemes(workspace));
+        const arranged = this.#atTimeOf(source, config, kept);
+        const { workspace, faults: unfit } = await fitWorkspace(arranged, table, facts.schema, kept.schema);
+        faults.push(...unfit);
+        if (workspace) {
+          await this.#replaceViewer(source, config, withThemes(workspace), isNewest);
+          this.#kept = faults.length > 0 ? kept : null;
+          return faults;
+        }
       } catch (error) {
-        console.warn(error);
+        if (source.connection.isOver || !isNewest()) throw error;
+        console.info(error);
+        faults.push(error.message);
       }
     }
-    await this.#replaceViewer(client, facts, config, null);
+    await this.#replaceViewer(source, config, null, isNewest);
+    this.#kept = kept;
+    return faults;
+  }
+
+  /** What its user arranged, with the page's filter and, where it is to be shown at another time, that one's steps. */
+  #atTimeOf({ facts, timespan }, { filter = [] }, kept) {
+    const before = kept.config.filter ?? [];
+    if (timespan.key === kept.timespan.key) return mapPanels(kept.workspace, (panel) => filterAnew(panel, before, filter));
+    const time = { ...describeTime(facts), filter };
+    return mapPanels(kept.workspace, (panel) => retime(panel, before, time));
   }
 
   /** Changes what the page itself wrote; of what the user arranged only the rows left out, and the time told. */
   async adapt(config, time) {
+    const { source } = this;
     if (this.#retry) return this.#retry();
     if (!this.isDrawn) return;
     this.#noteFilters(config);
@@ -83,7 +150,7 @@ export class Panel {
       changes = config; // another plugin begins with settings of its own
     }
     if (Object.keys(changes).length > 0) await this.#change(changes);
-    this.#config = config;
+    if (this.source === source) this.#config = config;
   }
 
   async changeTheme() {
@@ -96,51 +163,65 @@ export class Panel {
     return this.#viewer.save();
   }
 
-  /** The same without what is so at the moment alone: which rows the page leaves out. */
+  /** The same without what is so at the moment alone, which rows the page leaves out; and the time that it looks at. */
   async saveForLater() {
-    return filterAnew(await this.save(), this.#filters, []);
+    const config = filterAnew(await this.save(), this.#filters, []);
+    const { timespan } = this.#made;
+    return timespan === LIVE ? config : { ...config, time: writeForLayout(timespan) };
   }
 
   remove() {
     this.#section.remove();
-    this.#viewer?.delete();
+    this.#removeViewer();
   }
 
   /** The viewer before stays in sight until the new one is drawn. */
-  async #replaceViewer(client, facts, config, workspace) {
+  async #replaceViewer(source, config, workspace, isNewest) {
+    const { connection, facts } = source;
     const viewer = document.createElement("perspective-viewer");
     viewer.className = "arriving";
     this.#section.append(viewer);
-    let own = null;
+    const isOpen = this.#viewer?.hasAttribute("settings");
+    let made = null;
     try {
-      await viewer.load(client);
+      await viewer.load(connection.client);
       if (workspace) await viewer.restoreWorkspace(workspace);
       else await viewer.restore({ ...config, table: facts.name, theme: themeFor(config.theme) });
       await configureColumns(viewer, workspace?.panels[viewer.getActivePanel()] ?? config);
-      if (!workspace) own = canonical(await viewer.saveWorkspace());
+      if (isOpen) await viewer.toggleConfig(true);
+      made = await viewer.saveWorkspace();
+      if (!isNewest()) throw new Error("shown anew meanwhile");
     } catch (error) {
-      viewer.remove();
+      this.#letGo(viewer, connection);
       throw error;
     }
-    viewer.addEventListener("perspective-config-update", () => this.#noteArrangement());
+    viewer.addEventListener("perspective-config-update", () => this.#noteArrangement(viewer));
     viewer.classList.remove("arriving");
     this.#removeViewer();
     this.#viewer = viewer;
+    this.#connection = connection;
     this.#config = config;
-    this.#own = own;
-    this.#arranged = workspace;
-    this.#schema = facts.schema;
+    this.#own = workspace ? null : canonical(made);
+    this.#arranged = workspace ? made : null;
+    this.#seen = made;
+    this.#made = { schema: facts.schema, timespan: source.timespan };
+    this.source = source;
     await this.#nameSection();
   }
 
   /** Remembers what the user made of the panel, if it is not what the page itself made of it. */
-  async #noteArrangement() {
-    const workspace = await this.#viewer.saveWorkspace();
+  async #noteArrangement(viewer) {
+    const workspace = await viewer.saveWorkspace();
+    if (viewer !== this.#viewer) return;
     await this.#nameSection();
     if (this.#isChanging) return;
     if (!this.#arranged && canonical(workspace) === this.#own) return;
+    const isAsBefore = canonical(withoutSettings(workspace)) === canonical(withoutSettings(this.#seen));
+    this.#seen = workspace;
+    if (this.#kept && isAsBefore) return; // what was left out is left out still
     this.#arranged = workspace;
-    this.#say([]); // its user sees to it now
+    this.#kept = null;
+    this.#say(""); // its user sees to it now
   }
 
   async #nameSection() {
@@ -170,10 +251,13 @@ export class Panel {
 
   /** Changes the viewer so that it does not pass for its user's arrangement. */
   async #act(act) {
+    const viewer = this.#viewer;
     this.#isChanging = true;
     try {
       await act();
-      const workspace = await this.#viewer.saveWorkspace();
+      const workspace = await viewer.saveWorkspace();
+      if (viewer !== this.#viewer) return;
+      this.#seen = workspace;
       if (this.#arranged) this.#arranged = workspace;
       else this.#own = canonical(workspace);
     } finally {
@@ -185,7 +269,13 @@ export class Panel {
 function describeFaults(faults) {
   if (faults.length === 0) return "";
   const reasons = faults.map((fault) => fault.replace(/^Abort\(\): /, "")); // which Perspective's Client puts there
-  return `not shown as arranged: ${reasons.join("; ")}`;
+  return `not shown as arranged: ${[...new Set(reasons)].join("; ")}`;
+}
+
+/** Where nothing is drawn, so that what is seen is what was there before. */
+function describeFailure(faults, timespan) {
+  const text = describeFaults(faults);
+  return timespan === LIVE ? text : text.replace("not shown as arranged", `not shown (${timespan.words})`);
 }
 
 /** Restores what `restore` dropped: what was configured for an expression's column, before there was one. */
@@ -196,6 +286,10 @@ async function configureColumns(viewer, { columns_config = {} }) {
 
 function withThemes(workspace) {
   return mapPanels(workspace, (config) => ({ ...config, theme: themeFor(config.theme) }));
+}
+
+function withoutSettings(workspace) {
+  return mapPanels(workspace, ({ settings, ...config }) => config);
 }
 
 function mapPanels(workspace, change) {

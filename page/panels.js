@@ -10,18 +10,23 @@ export class Panels {
     this.#place = place;
   }
 
-  /**
-   * Shows a panel for each of {config, faults}, and resolves when all are drawn. A panel that can't be drawn says why,
-   * and leaves the others alone; where the connection is lost meanwhile, all keep what they show.
-   */
-  async show(connection, table, facts, wanted) {
-    while (this.#panels.length > wanted.length) this.#panels.pop().remove();
-    while (this.#panels.length < wanted.length) this.#panels.push(new Panel(this.#place));
-    await Promise.all(this.#panels.map((panel, index) => panel.show(connection, table, facts, wanted[index])));
+  /** Has as many panels as are wanted; those that are there stay. */
+  resize(count) {
+    while (this.#panels.length > count) this.#panels.pop().remove();
+    while (this.#panels.length < count) this.#panels.push(new Panel(this.#place));
   }
 
-  async adapt(configs, time) {
-    for (const [index, panel] of this.#panels.entries()) await panel.adapt(configs[index], time);
+  map(action) {
+    return this.#panels.map(action);
+  }
+
+  some(condition) {
+    return this.#panels.some(condition);
+  }
+
+  /** Does it to all panels at once, and resolves when it is done to each. */
+  async each(action) {
+    await Promise.all(this.#panels.map(action));
   }
 
   async changeTheme() {

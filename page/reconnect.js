@@ -15,7 +15,7 @@ function refusedAgain({ refusal, answeredAt }, reason) {
 export async function stayConnected(Client, server, state, show) {
   for (let attempt = 0; ; attempt++) {
     const hear = () => (state.heardAt = Date.now());
-    const connection = new Connection(Client, server.webSocketUrl("websocket"), hear);
+    const connection = new Connection(Client, server.webSocketUrl("websocket"), { hear });
     let isInvited = false; // to come again at once
     try {
       await connection.open();

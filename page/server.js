@@ -15,8 +15,9 @@ class Server {
     return new URL(path, this.address);
   }
 
-  webSocketUrl(path) {
+  webSocketUrl(path, query = {}) {
     const url = this.url(path);
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     url.protocol = url.protocol.replace("http", "ws");
     if (this.token) url.searchParams.set("token", this.token);
     return url;

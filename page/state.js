@@ -1,7 +1,8 @@
 // Owns what is known about the server and the connection to it, and says what that comes to.
 
 import { ANSWER_TIMEOUT } from "./server.js";
-import { clock } from "./time.js";
+import { clock, describeSpan } from "./time.js";
+import { LIVE } from "./timespan.js";
 
 export class State {
   failure = null; // what keeps the page from working at all
@@ -20,6 +21,10 @@ export class State {
   problem = null; // why the last attempt to connect failed
   refusal = null; // {at, reason, again}: since when and why a server that answers would not have it, and whether again
 
+  timespan = LIVE; // what somebody chose to look at
+  isPaused = false;
+  looks = new Map(); // each look back, and what is known of it
+
   /** `show` is called whenever something new is known. */
   constructor(show) {
     this.show = show;
@@ -27,6 +32,16 @@ export class State {
 
   note(changes) {
     Object.assign(this, changes);
+    this.show(this);
+  }
+
+  noteLook(look, changes) {
+    this.looks.set(look, { ...this.looks.get(look), ...changes });
+    this.show(this);
+  }
+
+  forgetLook(look) {
+    this.looks.delete(look);
     this.show(this);
   }
 }
@@ -58,10 +73,30 @@ export function describeState(state, server) {
     const remedy = "a proxy has to pass on the headers Upgrade and Connection";
     return ["blocked", `${server.address} answers, but no WebSocket comes through to it: ${remedy}`];
   }
+  if (state.looks.size > 0 && canLookBack(health)) return describeLooks(state);
   const why = state.problem ? `: ${state.problem}` : "";
   if (!state.connected && health.status !== "waiting") return ["connecting", `connecting to ${server.address}${why}`];
   if (health.status === "live") return ["live", "live"];
   const reason = health.last_error ?? health.tdengine.url;
   if (health.status === "waiting") return ["waiting", `waiting for TDengine: ${reason}`];
   return ["stale", `stale since ${clock(state.staleSince)}: ${reason}`];
+}
+
+/** Whether TDengine answers, though the live table may have no rows. */
+function canLookBack({ status, older }) {
+  return status === "live" || (status === "waiting" && Boolean(older));
+}
+
+function describeLooks({ looks, timespan, isPaused }) {
+  const all = [...looks.values()];
+  const { words } = timespan;
+  const late = all.find(({ problem }) => problem);
+  if (late) return ["late", `${late.timespan.words}, not up to date: ${late.problem}`];
+  const lost = all.find(({ lost }) => lost);
+  if (lost?.isShown) return ["late", `${lost.timespan.words}, as of ${clock(lost.at)}: ${lost.lost}`];
+  if (lost) return ["late", `${lost.timespan.words} can't be shown: ${lost.lost}`];
+  if (!all.every(({ isShown }) => isShown)) return ["asking", `asking for ${words}`];
+  if (isPaused) return ["past", `${words}, paused`];
+  const interval = Math.min(...all.map(({ interval }) => interval));
+  return ["past", Number.isFinite(interval) ? `${words}, asked every ${describeSpan(interval)}` : words];
 }

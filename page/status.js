@@ -3,6 +3,7 @@
 import { element, write } from "./dom.js";
 import { describeState } from "./state.js";
 import { clock, describeAge } from "./time.js";
+import { LIVE } from "./timespan.js";
 
 const OLD_AFTER = 10000; // ms; a newest row older than this is pointed out
 
@@ -16,22 +17,43 @@ export function showStatus(state, server) {
   element("#notice").hidden = word !== "locked" && state.hasPanels;
   element("main").hidden = !state.hasPanels;
   if (!state.health) return;
-  showHealth(status, state.health, Date.now() - state.answeredAt);
-  write("#notices", state.health.notices.filter((notice) => !sentence.includes(notice)).join("\n"));
+  showHealth(status, state, Date.now() - state.answeredAt);
+  write("#notices", notices(state).filter((notice) => !sentence.includes(notice)).join("\n"));
+}
+
+/** What of the live table is not shown; where that has no rows and a look back has, that this is why one sees these. */
+function notices({ health, timespan }) {
+  if (health.rows > 0 || !health.older) return health.notices;
+  const remedy = timespan === LIVE ? "All shows what there is" : `so this shows ${timespan.words}`;
+  return health.notices.map((notice, index) => (index === 0 ? `${notice}; ${remedy}` : notice));
 }
 
 /** `since` is how long ago, in ms, the server said so. */
-function showHealth(status, health, since) {
+function showHealth(status, { health, timespan, looks }, since) {
   const { rows, ahead, title } = health;
   status.dataset.rows = rows;
   status.dataset.newest = health.newest ?? "";
   write("h1", title);
-  document.title = `${title}, live from TDengine`;
-  write("#rows", `${count(rows)} ${rows === 1 ? "row" : "rows"}${ahead ? `, ${count(ahead)} ahead` : ""}`);
+  document.title = `${title}, ${timespan.words} from TDengine`;
+  const [look] = looks.values();
+  write("#rows", looks.size > 0 ? [...looks.values()].map(describeLook).join("; ") : countRows(rows, ahead));
+  element("#rows").title = look ? "Rows in that time, and how long TDengine took for the slowest question about them" : "";
   write("#source", describeVersion(health.tdengine.version));
   const age = health.newest_ms_ago + since; // by TDengine's clock: this machine's may be another
-  write("#newest", health.newest ? describeNewest(health, age) : "");
+  write("#newest", health.newest && timespan === LIVE ? describeNewest(health, age) : "");
   element("#newest").classList.toggle("old", ahead > 0 || age > OLD_AFTER);
+}
+
+function countRows(rows, ahead = 0) {
+  return `${count(rows)} ${rows === 1 ? "row" : "rows"}${ahead ? `, ${count(ahead)} ahead` : ""}`;
+}
+
+/** How many rows there are in the span, and how long TDengine took for the slowest question about them. */
+function describeLook({ rows, seconds }, index, looks) {
+  if (rows === undefined) return "";
+  const which = looks.length > 1 ? `${looks[index].timespan.label}: ` : "";
+  const took = seconds === undefined ? "" : ` in ${seconds < 0.0995 ? seconds.toFixed(3) : seconds.toPrecision(2)} s`;
+  return which + countRows(rows) + took;
 }
 
 /** When the newest row is; where it lies ahead of TDengine's clock also the newest of those that do not. */

@@ -1,6 +1,7 @@
 // Owns finding the server's table, and the facts that a dashboard for it is made from.
 
-import { inSteps } from "./timeline.js";
+import { inSteps } from "./steps.js";
+import { LIVE } from "./timespan.js";
 import { kindOf } from "./types.js";
 import { FIRST_PAUSE, sleep } from "./waiting.js";
 
@@ -20,9 +21,10 @@ export async function findTable(client) {
 /**
  * The facts: the table's name; its `schema`, a Map from columns to types, in order; those of its `columns` that a
  * viewer can show, and which of these are `datetimes` and `numbers` for a chart; which column is the time (`key`), and
- * whether it can be shown in steps; and of the rows what examineRows tells.
+ * whether it can be shown in steps; and of the rows what examineRows tells. `timespan` is the one whose rows the table
+ * has, and `split` what is known to tell lines apart.
  */
-export async function examine(table, health) {
+export async function examine(table, health, { timespan = LIVE, split = "" } = {}) {
   const [name, all, types] = await Promise.all([table.get_name(), table.columns(), table.schema()]);
   const columns = all.slice(0, MOST_COLUMNS);
   if (all.includes(SUBTABLE) && !columns.includes(SUBTABLE)) columns[MOST_COLUMNS - 1] = SUBTABLE;
@@ -30,6 +32,7 @@ export async function examine(table, health) {
   const isNumber = (name) => kindOf(types[name]) === "number" && !name.includes("|");
   const facts = {
     name,
+    timespan,
     schema: new Map(all.map((name) => [name, types[name]])),
     columns,
     datetimes: columns.filter((name) => types[name] === "datetime"),
@@ -41,12 +44,13 @@ export async function examine(table, health) {
     ahead: "none",
     filter: [],
     hasYears: false,
-    split: "",
+    split,
   };
   const [{ errors }] = await Promise.all([
     table.validate_expressions({ steps: inSteps(facts.key, 1) }),
     examineRows(table, facts, health),
   ]);
+  if (timespan !== LIVE && facts.rows > 1) facts.split ||= await findSplit(table, facts.schema);
   facts.hasSteps = Object.keys(errors).length === 0; // an expression can't name every key
   return facts;
 }
@@ -58,26 +62,36 @@ export async function examine(table, health) {
  */
 export async function examineRows(table, facts, health) {
   const rows = await table.size();
-  if (rows === 0) return;
-  const { ahead, filter } = findAhead(facts.key, health);
+  if (rows === 0) return Object.assign(facts, { rows });
+  const isLive = facts.timespan === LIVE;
   try {
-    const view = await table.view({ columns: [facts.key], filter });
-    const [oldest, newest] = await view.get_min_max(facts.key);
-    await view.delete();
+    const { ahead, filter, oldest, newest } = await findSpan(table, facts, health);
     if (oldest === null) return; // what the server said of the rows is not so any more
     const years = [oldest, newest, health.newest ?? newest].map((time) => new Date(time).getFullYear());
     const hasYears = years.some((year) => year !== new Date().getFullYear());
     const isNew = rows !== facts.rows; // else there is no more to tell apart than there was
     Object.assign(facts, { rows, ahead, filter, span: newest - oldest, hasYears });
-    if (isNew && rows > 1) facts.split ||= await findSplit(table, facts.schema);
+    if (isLive && isNew && rows > 1) facts.split ||= await findSplit(table, facts.schema);
   } catch (error) {
+    if (!isLive) facts.rows = rows;
     console.info(error); // the server may find a view too much; the dashboard does without
   }
 }
 
-function findAhead(key, { ahead, ahead_from, newest_up_to_now }) {
-  if (!ahead || !ahead_from) return { ahead: "none", filter: [] };
-  if (!newest_up_to_now) return { ahead: "all", filter: [] };
+/** When the oldest and the newest row are, without those ahead of the clock, if not all are. */
+async function findSpan(table, { key, timespan }, health) {
+  const { ahead, filter } = findAhead(key, health, timespan);
+  const view = await table.view({ columns: [key], filter });
+  const [oldest, newest] = await view.get_min_max(key);
+  await view.delete();
+  if (oldest !== null || timespan === LIVE || filter.length === 0) return { ahead, filter, oldest, newest };
+  return { ...(await findSpan(table, { key, timespan }, {})), ahead: "all" };
+}
+
+/** The health tells of the live table: where all of its rows are ahead, a longer span may have others. */
+function findAhead(key, { ahead, ahead_from, newest_up_to_now }, timespan) {
+  if (!ahead || !ahead_from || timespan.isFixed) return { ahead: "none", filter: [] };
+  if (!newest_up_to_now && timespan === LIVE) return { ahead: "all", filter: [] };
   return { ahead: "some", filter: [[key, "<", Date.parse(ahead_from)]] };
 }
 

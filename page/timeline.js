@@ -1,28 +1,38 @@
 // Owns how a dashboard shows time: the steps along its charts, and the span that its titles tell.
 
 import { isPhone } from "./screen.js";
-import { DAY, describeSpan, HOUR, MINUTE, TO_THE_MILLISECOND, TO_THE_SECOND, WITH_YEAR } from "./time.js";
+import { inSteps, nameOfSteps, restep, stepFor } from "./steps.js";
+import { DAY, HOUR, MINUTE, TO_THE_MILLISECOND, TO_THE_SECOND, WITH_YEAR } from "./time.js";
+import { LIVE, tellSpan, TOLD_SPAN } from "./timespan.js";
 
-const MOST_STEPS = 40; // along a chart's axis of time
-const STEPS = [
-  ...[1, 2, 5, 10, 20, 50, 100, 200, 500],
-  ...[1000, 2000, 5000, 10_000, 15_000, 30_000],
-  ...[MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE],
-  ...[HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR],
-  ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((days) => days * DAY),
-];
+const MOST_STEPS = { live: 40, back: 240, backOnPhone: 100 }; // along a chart's axis of time
 const AHEAD = { none: "", some: ", without rows ahead", all: ", all ahead" }; // of the clock: what a title says of it
-const TOLD = /(?:, last [\d.]+ (?:d|h|min|s|ms))?(?:, without rows ahead|, all ahead)?$/; // at a title's end
+const TOLD = new RegExp(`${TOLD_SPAN.source}?(?:, without rows ahead|, all ahead)?$`); // at a title's end
 
 /**
  * How a dashboard shows the time: charts in steps, few enough to draw and long enough for each to have rows, and without
  * the rows that lie ahead of TDengine's clock, by the `filter` (unless there are no others); `title` and `ahead` tell
  * that. `moment` is how a grid writes a row's time.
  */
-export function describeTime({ key, hasSteps, rows, span, ahead, filter, hasYears }) {
-  const step = STEPS.find((step) => (span || 1000) / step <= MOST_STEPS) ?? STEPS.at(-1);
-  const name = hasSteps ? `${key}, steps of ${describeSpan(step)}` : key;
-  const date_format = {
+export function describeTime({ timespan, key, hasSteps, rows, span, ahead, filter, hasYears }) {
+  const isLive = timespan === LIVE;
+  const step = stepFor(span, isLive ? MOST_STEPS.live : isPhone() ? MOST_STEPS.backOnPhone : MOST_STEPS.back);
+  const name = hasSteps ? nameOfSteps(key, step) : key;
+  return {
+    title: tellSpan(timespan, span) + AHEAD[ahead],
+    ahead: (isLive ? "" : tellSpan(timespan, span)) + AHEAD[ahead],
+    filter,
+    moment: hasYears ? WITH_YEAR : TO_THE_MILLISECOND,
+    plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points
+    barsOfMoment: rows > 0 && span === 0 ? { plugin: "Y Bar" } : {}, // in the place of an area, which needs two as well
+    expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
+    group_by: [name],
+    columns_config: { [name]: { date_format: isLive ? liveLabels(step, hasYears) : labels(step, span, hasYears) } },
+  };
+}
+
+function liveLabels(step, hasYears) {
+  return {
     ...(step < 1000 ? TO_THE_MILLISECOND : TO_THE_SECOND),
     ...(step < (isPhone() ? MINUTE : 1000) && { hour: "disabled" }), // else labels run into each other
     ...(step < 1000 && { minute: "disabled" }),
@@ -32,21 +42,26 @@ export function describeTime({ key, hasSteps, rows, span, ahead, filter, hasYear
     ...(step >= MINUTE && { second: "disabled" }),
     ...(step >= DAY && { hour: "disabled", minute: "disabled" }),
   };
+}
+
+/** For a chart with hundreds of steps: what tells those apart that have a label. */
+function labels(step, span, hasYears) {
+  const isOfDays = span >= 12 * HOUR; // midnight is likely to lie in it
   return {
-    title: (span > 0 ? `, last ${describeSpan(span)}` : "") + AHEAD[ahead],
-    ahead: AHEAD[ahead],
-    filter,
-    moment: hasYears ? WITH_YEAR : TO_THE_MILLISECOND,
-    plugin: span > 0 ? "Y Line" : "Y Scatter", // a line needs two points
-    barsOfMoment: rows > 0 && span === 0 ? { plugin: "Y Bar" } : {}, // in the place of an area, which needs two as well
-    expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
-    group_by: [name],
-    columns_config: { [name]: { date_format } },
+    ...(step < 100 ? TO_THE_MILLISECOND : TO_THE_SECOND),
+    ...(!isOfDays && { month: "disabled", day: "disabled" }),
+    ...(isOfDays && (hasYears || span >= 300 * DAY) && { year: "numeric" }),
+    ...(span >= HOUR / 2 && { second: "disabled" }),
+    ...(span >= 10 * DAY && { hour: "disabled", minute: "disabled" }),
   };
 }
 
-export function inSteps(key, step) {
-  return `datetime(bucket(float("${key}"), ${step}))`;
+/**
+ * A configuration as it is to be shown at another time than it was made for: in steps that suit it, a title that tells
+ * it, and the page's filter of now in the place of the one of before.
+ */
+export function retime(config, before, time) {
+  return retitle(restep(filterAnew(config, before, time.filter), time), time);
 }
 
 /** Whether a configuration's title tells the time that its rows span. */

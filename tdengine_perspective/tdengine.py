@@ -5,7 +5,7 @@ To be used in the processes that talk to TDengine, each of which is a child that
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -122,8 +122,10 @@ def errors_explained(tdengine: TDengine) -> Iterator[None]:
         ) from None
 
 
-def connect(tdengine: TDengine, read_timeout: int = READ_TIMEOUT) -> tuple["taosws.Connection", str]:
-    """A connection, whose queries may take so many seconds, and the server's version.
+def connect(
+    tdengine: TDengine, options: Mapping[str, str] = DRIVER_OPTIONS
+) -> tuple["taosws.Connection", str]:
+    """A connection and the server's version.
 
     Asks for the version over REST first, since that has a timeout and `taosws.connect` has none: to be called
     under a `watchdog`.
@@ -138,7 +140,6 @@ def connect(tdengine: TDengine, read_timeout: int = READ_TIMEOUT) -> tuple["taos
         raise Refused(f"TDengine at {tdengine.url} is version {version}; this needs {needed} or newer")
     user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
     with errors_explained(tdengine):
-        options = {**DRIVER_OPTIONS, "read_timeout": str(read_timeout)}
         return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **options), version
 
 

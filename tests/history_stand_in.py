@@ -28,8 +28,8 @@ class StandIn(History):
     def table_make_view(self, table_name: str, view_name: str, config: dict[str, Any]) -> None:
         for name, text in config["expressions"].items():
             getattr(self, name)(text.strip("'"))
-        config = {**config, "expressions": {}}
-        config["columns"] = ["voltage"]
+        columns = [name for name in config["columns"] if name not in config["expressions"]]
+        config = {**config, "expressions": {}, "columns": columns or ["voltage"]}
         super().table_make_view(table_name, view_name, config)
 
     def slow(self, which: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import pickle
 import random
+import re
 import signal
 import socket
 import time
@@ -35,8 +36,9 @@ from tdengine_perspective.tdengine import TDengine as Reached
 from tdengine_perspective.tdengine import ask_over_rest
 
 TABLE = "meters_history"
-SOON = "from tdengine_perspective.gate import websocket; websocket.MAX_WAITING = 1 << 18"
-SPLIT = {"split_by": ["voltage"], "columns": {"columns": ALL_COLUMNS}}
+SOON = "from tdengine_perspective.gate import websocket; websocket.MAX_WAITING = 1 << 20"
+SPLIT = {"split_by": ["voltage"], "columns": {"columns": {"columns": ALL_COLUMNS}}}
+EVERYTHING = {"columns": {"columns": {"columns": ALL_COLUMNS}}}
 ENDED = "the process that looks back ended over this"
 FILL = ("producer.py", "--count", "20", "--interval", "50", "--reset")
 GROUPED = {"group_by": ["location"], "columns": ["voltage"], "aggregates": {"voltage": "max"}}
@@ -141,6 +143,23 @@ def test_a_viewer_finds_all_of_the_table_under_a_name_of_its_own(server: Server)
         assert viewer.told
 
     looking(server, look)
+
+
+def test_a_view_of_no_columns_has_all_as_on_the_live_side(server: Server) -> None:
+    async def look(viewer: Viewer, table: Any) -> None:
+        view = await answer(table.view(expressions={"double": '"current" * 2'}))
+        assert set(await answer(view.schema())) == {*ALL_COLUMNS, "double"}
+
+    looking(server, look)
+
+
+def test_the_example_prints_each_hours_means(server: Server) -> None:
+    url = f"ws://127.0.0.1:{server.port}/history"
+    with Process(python("-m", "examples.history", url)) as example:
+        assert example.wait() == 0, example.output
+    assert 10 <= len(example.lines) <= 20  # ten meters, in one hour or two
+    for line in example.lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:00:00 [A-Z][A-Za-z ]+( \d+\.\d+){2}", line), line
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -397,11 +416,13 @@ def test_a_query_over_its_time_is_ended_in_tdengine_too_and_the_viewer_keeps_wha
             assert await answer(view.to_columns()) == shown  # another view does not wait for it
             with pytest.raises(perspective.PerspectiveError, match=r"longer than 3 s .*QUERY_TIMEOUT"):
                 await answer(asking)
-            assert "longer than 3 s" in viewer.told[-1]["problem"]
+            assert "longer than 3 s" in next(each for each in viewer.told if "problem" in each)["problem"]
             await until(lambda: not running(reached, "limit 91"), "the end of the query", 60)
             assert await answer(view.to_columns()) == shown
             await answer(table.view(**{**GROUPED, "filter": [["voltage", ">", 1]]}))
-            assert viewer.told[-1] == {"problem": None}
+            problems = [each["problem"] for each in viewer.told if "problem" in each]
+            assert len(problems) == 2
+            assert problems[1] is None
 
         looking(server, look)
         health = wait_for(lambda: history(server)["timeouts"] and history(server), "the count")
@@ -537,7 +558,7 @@ def test_an_error_that_nobody_thought_of_tells_nothing_of_the_inside(
             return str(error.value)
 
         assert looking(server, look).endswith("this can't be computed when looking back")
-        server.process.wait_for_line("a look back failed, please report it: ValueError")
+        server.process.wait_for_line("refused a view that looks back, please report it: ValueError")
 
 
 def test_tdengine_may_go_and_come_back(tmp_path: Path) -> None:
@@ -558,7 +579,7 @@ def test_tdengine_may_go_and_come_back(tmp_path: Path) -> None:
             await asyncio.to_thread(tdengine.kill)
             with pytest.raises(perspective.PerspectiveError, match=r"nothing answers at|gone or too slow"):
                 await answer(table.view(columns=["voltage"]))
-            assert viewer.told[-1]["problem"]
+            assert [each for each in viewer.told if each.get("problem")]
             tdengine = await asyncio.to_thread(emulator, port, "--data", str(tmp_path))
             back = await answer(table.view(columns=["voltage"]), 60)
             assert await answer(back.num_rows()) == 600
@@ -656,7 +677,9 @@ def test_who_reads_nothing_is_sent_away_and_nobody_waits_for_it(filled: dict[str
         async def look(viewer: Viewer, table: Any) -> None:
             with dumb_viewer(server, "/history?time=all") as silent:
                 silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                making = Request(msg_id=1, entity_id=TABLE, make_view={"view_id": "mine", "config": {}})
+                making = Request(
+                    msg_id=1, entity_id=TABLE, make_view={"view_id": "mine", "config": EVERYTHING}
+                )
                 reading = Request(msg_id=2, entity_id="mine", view_to_columns={})
                 silent.sendall(masked(making.SerializeToString()))
                 for _ in range(100):
@@ -698,6 +721,7 @@ def test_live_viewers_keep_up_while_four_look_back_again_and_again(
                 before, counted = beat.taken(), [0]
                 looking_back = [asyncio.create_task(look_back(counted)) for _ in range(4)]
                 while counted[0] < 4:
+                    assert not any(task.done() for task in looking_back), looking_back
                     await asyncio.sleep(0.02)
                 beat.start()
                 await beat.polls(40)
@@ -707,7 +731,6 @@ def test_live_viewers_keep_up_while_four_look_back_again_and_again(
                 await asyncio.gather(*looking_back, return_exceptions=True)
             print(f"{before} before, {meanwhile} meanwhile, {counted[0]} views")
             assert meanwhile.seen > before.seen / 2
-            assert meanwhile.pace > before.pace / 3
 
         asyncio.run(compare())
 

@@ -26,6 +26,18 @@ OF_NUMBERS = [
     *("q1", "q3", "stddev", "sum", "sum abs", "sum or zero", "var"),
 ]
 BY_ANOTHER = ["max by", "min by"]
+OF_ROWS = ["first", "last", "last by index", "last minus first"]  # whatever is in that row
+SHOWING = [
+    "any",
+    "avg",
+    "mean",
+    "stddev",
+    "sum",
+    "sum abs",
+    "abs sum",
+    "sum or zero",
+    "var",
+]  # NaN among others
 AGGREGATES = {
     **dict.fromkeys(NUMBERS, sorted([*OF_ALL, *OF_NUMBERS])),
     **dict.fromkeys(TIMES, sorted([*OF_ALL, *OF_TIMES])),
@@ -46,8 +58,8 @@ class Measure:
 
     items: in SQL, beside COUNT(*); finish: makes the result of their values, one group's, and of its number
     of rows; kind: Perspective's type of the result. by_values: the term whose values, each with how often it
-    occurs, are taken instead, as `finish`'s first. probes: sums that NaN or infinity among the rows would
-    show up in; and then guarded() is the same without these.
+    occurs, are taken instead, as `finish`'s first. guarded(): the same without NaN and infinity, where these
+    would matter; if there are any shows in the items, or in probes, which are SQL as well.
     """
 
     items: tuple[str, ...]
@@ -84,12 +96,13 @@ def measure(name: str, term: Term, aggregate: str, key: str, other: Term | None 
         kind = kind_of(aggregate, term)
         return Measure((), FROM_VALUES[aggregate](kind), kind, by_values=term.in_ms())
     plain = unguarded(term, aggregate, key, other)
-    probed = [each for each in (term, other) if each and each.may_be_infinite]
-    if not probed:
+    doubtful = [each for each in (term, other) if each and each.may_be_infinite]
+    if not doubtful or aggregate in OF_ROWS:
         return plain
+    shows = aggregate in SHOWING
     return replace(
         plain,
-        probes=tuple(f"SUM({each.sql})" for each in probed),
+        probes=() if shows else tuple(f"SUM({each.sql})" for each in doubtful),
         guarded=lambda: unguarded(term.guarded(), aggregate, key, other.guarded() if other else None),
     )
 

@@ -15,6 +15,7 @@ from tdengine_perspective.mirror.reader import is_supertable, read_clock
 from tdengine_perspective.mirror.schema import Schema, read_schema
 from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import (
+    DRIVER_OPTIONS,
     Absent,
     OtherColumns,
     OutOfReach,
@@ -43,6 +44,7 @@ class Asker:
     def __init__(self, tdengine: TDengine, timeout: int, pipe: Connection):
         self.tdengine = tdengine
         self.timeout = timeout
+        self.options = {**DRIVER_OPTIONS, "read_timeout": str(timeout + 2 * ENDING)}
         self.pipe = pipe
         self.connection: taosws.Connection | None = None
         self.schema: Schema | None = None
@@ -56,7 +58,7 @@ class Asker:
         try:
             if is_new:
                 with watchdog():
-                    self.connection, _ = connect(self.tdengine, self.timeout + 2 * ENDING)
+                    self.connection, _ = connect(self.tdengine, self.options)
             with errors_explained(self.tdengine):
                 if not sql or self.schema is None or time.monotonic() - self.learnt_at > SCHEMA_AGE:
                     with watchdog():

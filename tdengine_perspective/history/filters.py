@@ -108,9 +108,10 @@ def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
             return f"{key} IS NULL" if inside else f"{key} IS NOT NULL"
     write = literals.text if term.kind == STRING else literals.number
     listed = ", ".join(map(write, values))
+    sql = term.as_double if term.column and term.column.kind == "DECIMAL" else term.sql
     if inside:
-        return f"{term.sql} IN ({listed})"
-    return f"({term.sql} NOT IN ({listed}) OR {term.name} IS NULL)"
+        return f"{sql} IN ({listed})"
+    return f"({sql} NOT IN ({listed}) OR {term.name} IS NULL)"
 
 
 def part(term: Term, operator: str, value: str) -> str:

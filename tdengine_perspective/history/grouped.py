@@ -106,10 +106,14 @@ def ask_measures(
     """
     measures: Sequence[Measure] = view.measures
     items = [item for each in measures for item in each.items]
-    probes = sorted({probe for each in measures for probe in each.probes} - set(items))
+    watched = {item for each in measures if each.guarded for item in each.items}
+    probes = sorted({probe for each in measures for probe in each.probes} - watched)
     rows = ask_groups(view, terms, [*items, *probes], ask)
-    summed = {probe for each in measures for probe in each.probes}
-    places = [len(terms) + 1 + at for at, item in enumerate([*items, *probes]) if item in summed]
+    places = [
+        place
+        for place, item in enumerate([*items, *probes], len(terms) + 1)
+        if item in watched or item in probes
+    ]
     if any(is_infinite(row[place]) for row in rows for place in places):
         measures = [each.guarded() if each.guarded else each for each in measures]
         items = [item for each in measures for item in each.items]
@@ -129,7 +133,7 @@ def ask_measures(
 
 
 def is_infinite(value: Any) -> bool:
-    return value is not None and not math.isfinite(value)
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def ask_groups(view: View, terms: Sequence[Term], items: Sequence[str], ask: Ask) -> list[tuple]:
@@ -147,14 +151,15 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         f"{'CAST(_wstart AS BIGINT)' if place == step else each.sql} g{place}"
         for place, each in enumerate(terms)
     ]
-    by = ", ".join(each.name for place, each in enumerate(terms) if place != step)
+    varying = [place for place, each in enumerate(terms) if not each.is_constant]
+    by = ", ".join(terms[place].name for place in varying if place != step)
     sql = f"SELECT {', '.join([*listed, 'COUNT(*)', *items])} FROM {view.facts.table}{view.where}"
     if step is not None:
         sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
         sql += f" GROUP BY {by}"
-    if terms:  # without an order, TDengine would limit something else
-        sql += f" ORDER BY g0 LIMIT {MOST_GROUPS + 1}"
+    if varying:  # without an order, TDengine would limit something else
+        sql += f" ORDER BY g{varying[0]} LIMIT {MOST_GROUPS + 1}"
     return sql
 
 

@@ -14,7 +14,7 @@ from tdengine_perspective.history.expressions import find_types
 from tdengine_perspective.history.filters import OPERATORS
 from tdengine_perspective.history.grouped import Ask, Table
 from tdengine_perspective.history.spans import Span
-from tdengine_perspective.history.terms import NUMBERS, Facts
+from tdengine_perspective.history.terms import NUMBERS, STRING, Facts
 from tdengine_perspective.history.views import View, read_view
 from tdengine_perspective.history.words import NotAnswered
 
@@ -69,7 +69,10 @@ class History(VirtualServerHandler):
 
     def get_features(self) -> dict[str, Any]:
         aggregates = {
-            kind: [*names, *([[each, ["float"]] for each in BY_ANOTHER] if kind in NUMBERS else [])]
+            kind: [
+                *names,
+                *([[each, ["float"]] for each in BY_ANOTHER] if kind in (*NUMBERS, STRING) else []),
+            ]
             for kind, names in AGGREGATES.items()
         }
         return {

@@ -189,6 +189,7 @@ class Lane:
         self.busy_since: float | None = None  # while it computes, and asks nothing
         self.server: perspective.VirtualServer | None = None
         self.handler: Guarded | None = None
+        self.columns: list[str] = []  # of the table
         self.views: set[str] = set()
         self.is_at_work = False
         self.is_ending = False
@@ -235,6 +236,10 @@ class Lane:
             return session.refuse(number, request, str(error), error.status_code)
         except NotAnswered as error:  # there is nothing to look at
             return session.tell(Closed(viewer, str(error)))
+        except Exception as error:
+            if made:
+                session.forget_view(made)
+            return session.refuse(number, request, explain(error))
         if made:
             self.views.add(made)
         if kind == "view_delete":
@@ -247,6 +252,7 @@ class Lane:
         """Make the server, for which the table's columns have to be known. Raises NotAnswered."""
         session = self.session
         schema = self.waiting_for(session.questions.learn, session.viewer)
+        self.columns = list(schema.perspective)
         facts = Facts(session.table_sql, schema)
         handler = session.make_handler(session.table, facts, session.span, self.ask)
         self.handler = Guarded(handler)
@@ -263,7 +269,14 @@ class Lane:
             self.busy_since = time.monotonic()
 
     def prepare(self, request: Message, kind: str) -> None:
-        """Name the part of a view that is meant, of what there is. Raises Refused where it is too much."""
+        """Say what the client leaves out: all columns, or the part of a view, of what there is.
+
+        Raises Refused where that is too much.
+        """
+        if kind in ("make_view", "describe"):
+            config = getattr(request, kind).config
+            if not config.columns.HasField("columns"):
+                config.columns.columns.columns.extend([*self.columns, *sorted(config.expressions)])
         if not kind.startswith("view_to_") and kind != "view_column_paths":
             return
         question = Request(msg_id=OWN_QUESTION, entity_id=request.entity_id, view_dimensions={})
@@ -327,5 +340,5 @@ def explain(error: BaseException) -> str:
         where = where.tb_next
     place = f" ({where.tb_frame.f_code.co_name}, line {where.tb_lineno})" if where else ""
     text = " ".join(str(error).split())[:200]
-    refusals.note(f"a look back failed, please report it: {type(error).__name__}: {text}{place}")
+    refusals.note(f"refused a view that looks back, please report it: {type(error).__name__}: {text}{place}")
     return "this can't be computed when looking back"

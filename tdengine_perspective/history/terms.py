@@ -30,6 +30,7 @@ class Term:
     column: Column | None = None
     units: int = 1
     step: str | None = None  # as INTERVAL takes it, where it is the key's time in steps
+    is_constant: bool = False  # whether it is the same in all rows, since no column is in it
 
     @property
     def name(self) -> str:
@@ -49,7 +50,8 @@ class Term:
         """The same without NaN and infinity, and more slowly. Adding 0 makes one of both zeros."""
         if not self.may_be_infinite:
             return self
-        return Term(f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END", self.kind)
+        sql = f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END"
+        return Term(sql, self.kind, is_constant=self.is_constant)
 
     def in_ms(self) -> "Term":
         """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
@@ -60,8 +62,9 @@ class Term:
 
     @property
     def as_double(self) -> str:
-        """What it is compared by: TDengine compares a FLOAT as if it had fewer digits than it has."""
-        return f"CAST({self.sql} AS DOUBLE)" if self.column and self.column.kind == "FLOAT" else self.sql
+        """What it is compared by and computed with: TDengine compares a FLOAT as if it had fewer digits."""
+        inexact = self.column is not None and self.column.kind in ("FLOAT", "DECIMAL")
+        return f"CAST({self.sql} AS DOUBLE)" if inexact else self.sql
 
     def read(self, values: Sequence[Any]) -> list[Any]:
         """TDengine's values as Perspective has them: times in ms, dates in days."""
@@ -69,7 +72,8 @@ class Term:
 
 
 def is_finite(sql: str) -> str:
-    return f"{sql} BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308"
+    """Without the CAST, TDengine takes infinity for a part of that."""
+    return f"CAST({sql} AS DOUBLE) BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308"
 
 
 def read_floats(values: Sequence[Any], term: Term) -> list[float | None]:
@@ -130,9 +134,11 @@ class Facts:
         return {name: found.get(name, subtable) for name in self.schema.perspective}
 
     @cached_property
-    def widest_text(self) -> int:
-        """Bytes that any text has at most."""
-        return 16_384
+    def tags(self) -> frozenset[str]:
+        """The columns, by their names in Perspective, that are the same in all rows of a subtable."""
+        tags = self.schema.tags or 0
+        names = [column.label for column in self.schema.columns[len(self.schema.columns) - tags :]]
+        return frozenset([*names, *([SUBTABLE] if self.schema.shows_subtable else [])])
 
     @property
     def key(self) -> Term:

@@ -157,9 +157,13 @@ def conditions(config: Mapping[str, Any], facts: Facts, span: Span, term: Any) -
         f"({condition(name, term(name), operator, value[0] if value else None, key)})"
         for name, operator, *value in config.get("filter") or []
     ]
-    joined = (" OR " if config.get("filter_op") == "or" else " AND ").join(filters)
+    if config.get("filter_op") == "or" and len(filters) > 1:
+        filters = [f"({' OR '.join(filters)})"]
     within = span.condition(key, facts.schema.units)
-    if within and joined:
-        joined = f"{within} AND ({joined})" if len(filters) > 1 else f"{within} AND {joined}"
-    whole = joined or within
+    whole = " AND ".join([within, *filters] if within else filters)
     return f" WHERE {whole}" if whole else ""
+
+
+def narrowed(where: str, condition: str) -> str:
+    """The conditions and one more."""
+    return f"{where} AND {condition}" if where else f" WHERE {condition}"

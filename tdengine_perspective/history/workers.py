@@ -74,7 +74,7 @@ class Worker:
                     return self.questions.fail(question, failure)
         if question.viewers:
             self.timeouts += begun
-            self.questions.fail(question, Problem(self.too_slow() if begun else self.too_silent()))
+            self.questions.fail(question, self.too_slow() if begun else self.too_silent())
         self.end(question)
 
     def end(self, question: Question) -> None:
@@ -103,11 +103,11 @@ class Worker:
         self.process.join(1)
         return self.process.exitcode == 0
 
-    def too_slow(self) -> str:
-        return (
+    def too_slow(self) -> Problem:
+        return Problem(
             f"TDengine takes longer than {self.questions.timeout} s for this (PERSPECTIVE_QUERY_TIMEOUT): "
             "take a shorter time, or a filter"
         )
 
-    def too_silent(self) -> str:
-        return f"no answer from TDengine at {self.tdengine.url}"
+    def too_silent(self) -> Problem:
+        return Problem(f"no answer from TDengine at {self.tdengine.url} for {CHILD_SILENCE} s")

@@ -30,6 +30,7 @@ class State:
         self.had_rows = False
         self.newest: int | None = None  # timestamp, ms since 1970
         self.times: Times | None = None  # at the last successful poll
+        self.older: int | None = None  # timestamp of the newest row, where all are older than the window
         self.left_out: tuple[str, ...] = ()  # columns, each with the reason
         self.polls = 0
         self.last_poll: float | None = None  # time.monotonic() of the last successful one
@@ -48,6 +49,7 @@ class State:
         self.had_rows = self.had_rows or poll.rows > 0
         self.newest = poll.newest
         self.times = poll.times
+        self.older = poll.older.newest if poll.older and poll.rows == 0 else None
         self.note_what_is_not_shown(poll, schema)
         self.last_poll = time.monotonic()
         if self.error:
@@ -106,6 +108,7 @@ class State:
             "newest": as_iso(self.newest),
             "newest_ms_ago": clock and self.newest and clock - self.newest,
             "newest_up_to_now": as_iso(times and times.newest_up_to_now),
+            "older": as_iso(self.older),
             "ahead": times.ahead if times else 0,
             "ahead_from": as_iso(times and times.ahead_from),
             "notices": self.notices,
