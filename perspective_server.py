@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 import perspective
@@ -26,6 +27,7 @@ from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
 from tdengine_perspective.mirror.table import Mirror
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
+from tdengine_perspective.tables import read_tables
 from tdengine_perspective.web import (
     BrowserFileHandler,
     HealthHandler,
@@ -62,11 +64,14 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
         pass  # the event loop has ended
 
 
-def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str) -> tornado.web.Application:
+def make_app(
+    viewers: Viewers, mirrors: Sequence[Mirror], admission: Admission, layout: str
+) -> tornado.web.Application:
     """The routes: the page and its modules, health, layout, the viewers' WebSocket, Perspective's files."""
 
     def health() -> dict[str, object]:
-        return {**mirror.state.health(), "viewers": len(viewers.connected)}
+        tables = {mirror.name: mirror.state.health() for mirror in mirrors}
+        return {**tables[mirrors[0].name], "tables": tables, "viewers": len(viewers.connected)}
 
     guarded = {"admission": admission}
     return tornado.web.Application(
@@ -85,6 +90,11 @@ def make_app(viewers: Viewers, mirror: Mirror, admission: Admission, layout: str
     )
 
 
+def renew_when_due(mirrors: Sequence[Mirror]) -> None:
+    for mirror in mirrors:
+        mirror.renew_table_when_due()
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Keep the table and serve it until `stop` is set. Raises SettingError where the settings make no sense.
 
@@ -92,40 +102,50 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     admission = Admission(settings, RefusalLog())
     layout = read_layout(settings.perspective_layout)
+    tables = read_tables(settings)
 
     engine = perspective.Server()
     viewers = Viewers(engine)
-    mirror = Mirror(
-        engine.new_local_client(),
-        settings,
-        send_viewers_away=viewers.send_away,
-        check_columns=lambda columns: warn_of_missing_columns(layout, columns, settings.table),
-        note_nulls=viewers.note_nulls,
-    )
-    listener = listen(make_app(viewers, mirror, admission, layout), settings)
-    reader = ReaderProcess(settings)
+    mirrors = [
+        Mirror(
+            engine.new_local_client(),
+            table,
+            send_viewers_away=viewers.send_away,
+            check_columns=lambda columns, table=table: warn_of_missing_columns(layout, columns, table.table),
+            note_nulls=viewers.note_nulls,
+        )
+        for table in tables
+    ]
+    listener = listen(make_app(viewers, mirrors, admission, layout), settings)
+    readers = [ReaderProcess(table) for table in tables]
     log.info(
         "serves http://%s:%s/ to %s: %s of TDengine at %s",
         settings.perspective_host,
         settings.perspective_port,
         admission.who_can_read,
-        settings.table,
-        reader.tdengine.url,
+        ", ".join(table.table for table in tables),
+        readers[0].tdengine.url,
     )
-    thread = threading.Thread(
-        target=perspective_thread,
-        args=(reader, mirror, asyncio.get_running_loop()),
-        name="perspective_thread",
-        daemon=True,
-    )
-    thread.start()
-    memory = tornado.ioloop.PeriodicCallback(mirror.renew_table_when_due, MEMORY_CHECK)
+    threads = [
+        threading.Thread(
+            target=perspective_thread,
+            args=(reader, mirror, asyncio.get_running_loop()),
+            name="perspective_thread",
+            daemon=True,
+        )
+        for reader, mirror in zip(readers, mirrors, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    memory = tornado.ioloop.PeriodicCallback(lambda: renew_when_due(mirrors), MEMORY_CHECK)
     memory.start()
     await stop.wait()
     memory.stop()
     listener.stop()
-    reader.stop()
-    await asyncio.to_thread(thread.join)
+    for reader in readers:
+        reader.stop()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
 
 
 async def serve_until_signal(settings: Settings) -> None:

@@ -143,7 +143,8 @@ class HealthHandler(AnswerHandler):
     def get(self) -> None:
         health = self.health()
         if self.page is None:
-            self.set_status(200 if health["status"] == "live" else 503)
+            are_live = all(table["status"] == "live" for table in health["tables"].values())
+            self.set_status(200 if are_live else 503)
         elif not self.admission.allows_page(self.page, self.request.host):
             health["page"] = "not allowed"
         else:

@@ -35,7 +35,7 @@ from tdengine_perspective.engine import ENGINE_THREADS
 from tdengine_perspective.mirror.messages import Poll
 from tdengine_perspective.mirror.reader import Reader
 from tdengine_perspective.mirror.table import Mirror
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 from tdengine_perspective.tdengine import TDengineError
 
 LIMIT = 8  # rows of the window in most tests here: small, so that histories overflow it
@@ -304,7 +304,7 @@ class Copy:
         self.source = source
         self.limit = limit
         client = perspective.Server().new_local_client()
-        settings = Settings(taos_database=source.database, taos_tablename=source.tdengine.table)
+        settings = TableSettings(taos_database=source.database, taos_tablename=source.tdengine.table)
         self.mirror = Mirror(client, settings, send_viewers_away=lambda reason: self.leave())
         self.reader = Reader(source.tdengine, "12h", limit)
         self.connection = source.server.connect()
@@ -763,7 +763,7 @@ def test_a_renewed_table_holds_the_same_and_leaves_no_view_behind(
 ) -> None:
     start = source.clock()
     source.insert("d0", [(start + i, 1.5, i, None) for i in range(50)])
-    mirror = Mirror(perspective.Server().new_local_client(), Settings())
+    mirror = Mirror(perspective.Server().new_local_client(), TableSettings())
     monkeypatch.setattr(mirror.memory, "has_grown", lambda: True)
     mirror.take(Reader(source.tdengine, "12h", 1000).poll(source.connection))
     mirror.renew_table_when_due()
