@@ -36,7 +36,7 @@ class LatestReader:
 
     def forget_time(self) -> None:
         """Read all next: after a new connection nothing is known of what happened meanwhile."""
-        self.next_whole_read = -math.inf
+        self.next_full_read = -math.inf
         # At each of the last two polls: the server's clock or, if that is less, the newest row's timestamp.
         self.watermarks: deque[int] = deque(maxlen=2)
 
@@ -44,26 +44,26 @@ class LatestReader:
         """Read what is due. Raises TDengineError or taosws.Error."""
         began = time.monotonic()
         schema, whole = None, False
-        if began < self.next_whole_read and self.watermarks and not self.has_more:
+        if began < self.next_full_read and self.watermarks and not self.has_more:
             try:
                 since = f" WHERE {self.slots.schema.key} > {self.watermarks[0]}"
                 update = self.take(self.read(connection, self.slots.schema, since))
             except (OtherColumns, Unreadable):
                 self.forget_time()
-        if not self.watermarks or began >= self.next_whole_read or self.has_more:
+        if not self.watermarks or began >= self.next_full_read or self.has_more:
             try:
                 schema, update, whole = self.read_all(connection)
             except Absent:
                 check_spelling(connection, self.tdengine)
                 raise
             took = time.monotonic() - began
-            self.next_whole_read = began + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
+            self.next_full_read = began + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         rows, units = self.slots.rows, self.slots.schema.units
         newest = max((row[0] for row in rows.values()), default=None)
         if newest is not None:
             self.watermarks.append(min(newest, int((self.server_clock + began * 1000) * units)))
         (shown,) = self.slots.schema.milliseconds([newest])
-        pause = self.next_whole_read - time.monotonic() if self.has_more else 0
+        pause = self.next_full_read - time.monotonic() if self.has_more else 0
         return Poll(
             update,
             whole,

@@ -111,7 +111,7 @@ class Reader:
 
     def forget_time(self) -> None:
         """Read the whole window next: after a new connection nothing is known of what happened meanwhile."""
-        self.next_window_read = -math.inf
+        self.next_full_read = -math.inf
         # At each of the last two polls: the server's clock, and the newest row's timestamp.
         self.watermarks: deque[tuple[int, int]] = deque(maxlen=2)
 
@@ -119,19 +119,19 @@ class Reader:
         """Read what is due. Raises TDengineError or taosws.Error."""
         now = time.monotonic()
         schema, whole = None, False
-        if now < self.next_window_read and self.watermarks:
+        if now < self.next_full_read and self.watermarks:
             try:
                 update = self.window.merge(self.read_new(connection))
             except (OtherColumns, Unreadable):
                 self.forget_time()
-        if not self.watermarks or now >= self.next_window_read:
+        if not self.watermarks or now >= self.next_full_read:
             try:
                 schema, update, whole = self.read_all(connection)
             except Absent:
                 check_spelling(connection, self.tdengine)
                 raise
             took = time.monotonic() - now
-            self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
+            self.next_full_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         window = self.window
         clock = self.server_clock + now * 1000
         if window.newest is not None:
