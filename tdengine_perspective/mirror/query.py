@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from tdengine_perspective.mirror.messages import Poll
-from tdengine_perspective.mirror.reader import WINDOW_READ_SHARE
 from tdengine_perspective.mirror.result import ResultSchema, schema_of
 from tdengine_perspective.mirror.schema import Row
 from tdengine_perspective.mirror.slots import Rows, Slots
@@ -17,6 +16,7 @@ from tdengine_perspective.tdengine import Refused, TDengine, errors_explained
 if TYPE_CHECKING:
     import taosws
 
+QUERY_SHARE = 4  # a query may take one part in so many of the time
 NAN = object()  # which equals itself
 
 
@@ -55,7 +55,7 @@ class QueryReader:
             schema.newest(self.slots.rows.values()),
             schema if is_new else None,
             has_more=len(read) > self.limit,
-            pause=(time.monotonic() - began) * WINDOW_READ_SHARE,
+            pause=(time.monotonic() - began) * (QUERY_SHARE - 1),
         )
 
     def by_key(self, schema: ResultSchema, read: Sequence[Row]) -> Rows:
