@@ -43,7 +43,7 @@ def too_many_ahead(settings: Settings, schema: Schema, times: Times, newest: int
 
 
 def no_rows(settings: Settings) -> str:
-    return f"{settings.table} has no rows"
+    return f"{settings.table} has no rows at present"
 
 
 def too_many_rows(settings: Settings) -> str:
