@@ -23,6 +23,7 @@ from tdengine_perspective.gate.refusals import RefusalLog
 from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.gate.websocket import ViewerHandler, websocket_settings
 from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
+from tdengine_perspective.metrics import Metrics
 from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
 from tdengine_perspective.mirror.table import Mirror
@@ -32,6 +33,7 @@ from tdengine_perspective.web import (
     BrowserFileHandler,
     HealthHandler,
     LayoutHandler,
+    MetricsHandler,
     NotFoundHandler,
     PageHandler,
     PageModuleHandler,
@@ -67,7 +69,8 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
 def make_app(
     viewers: Viewers, mirrors: Sequence[Mirror], admission: Admission, layout: str
 ) -> tornado.web.Application:
-    """The routes: the page and its modules, health, layout, the viewers' WebSocket, Perspective's files."""
+    """The routes: the page and its files, health, metrics, layout, and the viewers' WebSocket."""
+    metrics = Metrics({mirror.name: mirror.state for mirror in mirrors}, viewers, admission.refusals)
 
     def health() -> dict[str, object]:
         tables = {mirror.name: mirror.state.health() for mirror in mirrors}
@@ -79,6 +82,7 @@ def make_app(
             (r"/", PageHandler, guarded),
             (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, guarded),
             (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
+            (r"/metrics", MetricsHandler, {**guarded, "metrics": metrics}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),

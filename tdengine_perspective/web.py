@@ -16,6 +16,7 @@ import tornado.httpserver
 import tornado.web
 
 from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.metrics import CONTENT_TYPE, Metrics
 from tdengine_perspective.settings import SettingError, Settings
 
 PAGE = Path(__file__).parent.parent / "prsp-viewer.html"
@@ -150,6 +151,19 @@ class HealthHandler(AnswerHandler):
         else:
             health["page"] = "full" if self.is_full() else "welcome"
         self.finish(health)
+
+
+class MetricsHandler(Handler):
+    """What a monitor counts, in Prometheus' text format."""
+
+    def initialize(self, admission: Admission, metrics: Metrics) -> None:
+        super().initialize(admission)
+        self.metrics = metrics
+
+    def get(self) -> None:
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(self.metrics.text())
 
 
 class LayoutHandler(AnswerHandler):

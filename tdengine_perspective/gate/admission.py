@@ -15,7 +15,7 @@ from tdengine_perspective.settings import SettingError, Settings, is_address
 REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
 NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-SECRET_PATHS = ("/health", "/layout", "/websocket")  # where a token is needed, if there is one
+SECRET_PATHS = ("/health", "/layout", "/metrics", "/websocket")  # where a token is needed, if there is one
 
 
 class Admission:
@@ -104,6 +104,7 @@ class Admission:
         return scheme in ("http", "https") and is_own and not is_other
 
     def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
+        self.refusals.counts[status.name.lower()] += 1
         self.refusals.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
         reason = NOT_ALLOWED if status == HTTPStatus.FORBIDDEN else None
         raise tornado.web.HTTPError(status, reason=reason)

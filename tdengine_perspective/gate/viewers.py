@@ -28,6 +28,7 @@ class Viewers:
         self.shared_views = SharedViews(engine, self.columns_with_nulls)
         self.view_names: set[str] = set()  # of all viewers' views
         self.connected: set[Connected] = set()
+        self.bytes_sent = 0
 
     @property
     def is_full(self) -> bool:

@@ -49,6 +49,7 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
     def prepare(self) -> None:
         self.admission.check(self.request)
         if self.viewers.is_full:
+            self.admission.refusals.counts["viewer"] += 1
             self.admission.refusals.note(
                 f"refused a viewer at {self.request.remote_ip}: there are {MAX_VIEWERS}"
             )
@@ -97,6 +98,7 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             written = connection.stream.write(binary_frame(answer))
         except tornado.iostream.StreamClosedError:
             return
+        self.viewers.bytes_sent += len(answer)
         if not written.done():
             self.waiting += len(answer)
             written.add_done_callback(lambda written: self.sent(len(answer), written))
@@ -116,7 +118,8 @@ class ViewerHandler(tornado.websocket.WebSocketHandler):
             session.close()
 
     def note(self, what: str) -> None:
-        """Log a refusal, each kind once for each viewer."""
+        """Count a refusal, and log it, each kind once for each viewer."""
+        self.admission.refusals.counts["request"] += 1
         if what not in self.noted and len(self.noted) < MAX_LOG_LINES:
             self.noted.add(what)
             self.admission.refusals.note(f"refused the viewer at {self.request.remote_ip} {what}")

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,12 +56,14 @@ def run(pipe: Connection, settings: TableSettings) -> None:
                         connection, version = connect(tdengine)
                     pipe.send(Connected(version))
                     reader.forget_time()
+                began = time.monotonic()
                 with errors_explained(tdengine), watchdog():
                     message = reader.poll(connection)
+                message = replace(message, took=time.monotonic() - began)
             except TDengineError as error:
                 with watchdog():
                     connection = None
-                pipe.send(Failed(str(error)))
+                pipe.send(Failed(str(error), type(error).__name__))
                 beat = time.monotonic() + RETRY_DELAY
             else:
                 pipe.send(message)

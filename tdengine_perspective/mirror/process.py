@@ -50,7 +50,9 @@ class ReaderProcess:
             pause = 0.0  # seconds that it will be silent for besides, as it said itself
             while not self.is_to_begin_anew:
                 if not pipe.poll(self.patience + pause):
-                    yield Failed(f"no answer from TDengine at {self.tdengine.url} for {self.patience:g} s")
+                    yield Failed(
+                        f"no answer from TDengine at {self.tdengine.url} for {self.patience:g} s", "NoAnswer"
+                    )
                     if not pipe.poll(CHILD_SILENCE):
                         return
                 message = pipe.recv()

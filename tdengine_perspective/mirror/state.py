@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tdengine_perspective.mirror.messages import Poll, Times
@@ -35,7 +37,8 @@ class State:
         self.polls = 0
         self.last_poll: float | None = None  # time.monotonic() of the last successful one
         self.pause = 0.0  # seconds beyond the beat that the next one is to come later
-        self.errors = 0
+        self.errors_by_kind: Counter[str] = Counter()
+        self.observe_poll: Callable[[float], None] = lambda seconds: None  # is told how long each one took
         self.error: str | None = None  # what is wrong now
         self.told: set[str] = set()  # errors logged since the last successful poll
         self.last_error: str | None = None
@@ -53,14 +56,19 @@ class State:
         self.note_what_is_not_shown(poll, schema)
         self.last_poll = time.monotonic()
         self.pause = poll.pause
+        self.observe_poll(poll.took)
         if self.error:
             log.info("reading TDengine at %s again", self.tdengine.url)
         self.error = None
         self.told.clear()
 
-    def note_failure(self, error: str) -> None:
+    @property
+    def errors(self) -> int:
+        return self.errors_by_kind.total()
+
+    def note_failure(self, error: str, kind: str) -> None:
         """TDengine can't be read: why. Logged when it is news."""
-        self.errors += 1
+        self.errors_by_kind[kind] += 1
         if error not in self.told:
             log.warning("%s; trying again%s", error, ", the last data stay on screen" if self.rows else "")
             self.told.add(error)
@@ -84,7 +92,7 @@ class State:
 
     def note_restart(self) -> None:
         self.reader_restarts += 1
-        self.note_failure("the reader process ended or hung and was started again")
+        self.note_failure("the reader process ended or hung and was started again", "Ended")
 
     @property
     def status(self) -> str:

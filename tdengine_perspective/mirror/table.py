@@ -60,7 +60,7 @@ class Mirror:
                 self.update_table(message)
                 self.state.note_poll(message, self.schema)
             case Failed():
-                self.state.note_failure(message.error)
+                self.state.note_failure(message.error, message.kind)
             case Ended():
                 self.state.note_restart()
 
