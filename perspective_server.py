@@ -17,6 +17,7 @@ import perspective
 import tornado.ioloop
 import tornado.web
 
+from tdengine_perspective.downloads import DownloadHandler, Downloads
 from tdengine_perspective.engine import prepare_engine
 from tdengine_perspective.gate.admission import Admission
 from tdengine_perspective.gate.refusals import RefusalLog
@@ -70,6 +71,7 @@ def make_app(
     viewers: Viewers, mirrors: Sequence[Mirror], admission: Admission, layout: str
 ) -> tornado.web.Application:
     """The routes: the page and its files, health, metrics, layout, and the viewers' WebSocket."""
+    downloads = Downloads({mirror.name: mirror for mirror in mirrors})
     metrics = Metrics({mirror.name: mirror.state for mirror in mirrors}, viewers, admission.refusals)
 
     def health() -> dict[str, object]:
@@ -83,6 +85,7 @@ def make_app(
             (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, guarded),
             (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
             (r"/metrics", MetricsHandler, {**guarded, "metrics": metrics}),
+            (r"/tables/([^/]+)\.(csv|arrow)", DownloadHandler, {**guarded, "downloads": downloads}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),

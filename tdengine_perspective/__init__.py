@@ -47,4 +47,5 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
     layouts         the layout file
     metrics         what it does and how it is, for Prometheus
     web             no internet: the page and its files from here; /health; listening
+    downloads       a table as CSV and Arrow
 """

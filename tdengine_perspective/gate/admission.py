@@ -16,6 +16,7 @@ REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
 NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SECRET_PATHS = ("/health", "/layout", "/metrics", "/websocket")  # where a token is needed, if there is one
+SECRET_FOLDER = "/tables/"  # and in which
 
 
 class Admission:
@@ -59,7 +60,7 @@ class Admission:
         request.uri = request.path  # Tornado logs it
         if not self.allows_host(request.host.lower()):
             self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r} {REMEDY}")
-        if request.path not in SECRET_PATHS:
+        if request.path not in SECRET_PATHS and not request.path.startswith(SECRET_FOLDER):
             return
         if "Origin" in request.headers and not self.allows_origin(request):
             self.refuse(
