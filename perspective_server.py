@@ -10,12 +10,14 @@ import asyncio
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 import perspective
 import tornado.ioloop
 import tornado.web
 
+from tdengine_perspective.downloads import DownloadHandler, Downloads
 from tdengine_perspective.engine import prepare_engine
 from tdengine_perspective.gate.admission import Admission
 from tdengine_perspective.gate.refusals import RefusalLog
@@ -24,14 +26,17 @@ from tdengine_perspective.gate.websocket import ViewerHandler, websocket_setting
 from tdengine_perspective.history.process import LookBack
 from tdengine_perspective.history.websocket import HistoryHandler
 from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
+from tdengine_perspective.metrics import Metrics
 from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
 from tdengine_perspective.mirror.table import Mirror
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
+from tdengine_perspective.tables import read_tables
 from tdengine_perspective.web import (
     BrowserFileHandler,
     HealthHandler,
     LayoutHandler,
+    MetricsHandler,
     NotFoundHandler,
     PageHandler,
     PageModuleHandler,
@@ -65,13 +70,17 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
 
 
 def make_app(
-    viewers: Viewers, history: LookBack, mirror: Mirror, admission: Admission, layout: str
+    viewers: Viewers, history: LookBack, mirrors: Sequence[Mirror], admission: Admission, layout: str
 ) -> tornado.web.Application:
-    """The routes: the page and its modules, health, layout, the viewers' WebSockets, Perspective's files."""
+    """The routes: the page and its files, health, metrics, layout, and the viewers' WebSockets."""
+    downloads = Downloads({mirror.name: mirror for mirror in mirrors})
+    metrics = Metrics({mirror.name: mirror.state for mirror in mirrors}, viewers, admission.refusals)
 
     def health() -> dict[str, object]:
+        tables = {mirror.name: mirror.state.health() for mirror in mirrors}
         return {
-            **mirror.state.health(),
+            **tables[mirrors[0].name],
+            "tables": tables,
             "viewers": len(viewers.connected),
             "history": history.health(),
         }
@@ -82,6 +91,8 @@ def make_app(
             (r"/", PageHandler, guarded),
             (r"/page/([a-z_-]+\.(?:js|css))", PageModuleHandler, guarded),
             (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
+            (r"/metrics", MetricsHandler, {**guarded, "metrics": metrics}),
+            (r"/tables/([^/]+)\.(csv|arrow)", DownloadHandler, {**guarded, "downloads": downloads}),
             (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
             (r"/history", HistoryHandler, {**guarded, "history": history}),
@@ -94,6 +105,11 @@ def make_app(
     )
 
 
+def renew_when_due(mirrors: Sequence[Mirror]) -> None:
+    for mirror in mirrors:
+        mirror.renew_table_when_due()
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Keep the table and serve it until `stop` is set. Raises SettingError where the settings make no sense.
 
@@ -101,42 +117,52 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     admission = Admission(settings, RefusalLog())
     layout = read_layout(settings.perspective_layout)
+    tables = read_tables(settings)
 
     engine = perspective.Server()
     viewers = Viewers(engine)
-    mirror = Mirror(
-        engine.new_local_client(),
-        settings,
-        send_viewers_away=viewers.send_away,
-        check_columns=lambda columns: warn_of_missing_columns(layout, columns, settings.table),
-        note_nulls=viewers.note_nulls,
-    )
+    mirrors = [
+        Mirror(
+            engine.new_local_client(),
+            table,
+            send_viewers_away=viewers.send_away,
+            check_columns=lambda columns, table=table: warn_of_missing_columns(layout, columns, table.table),
+            note_nulls=viewers.note_nulls,
+        )
+        for table in tables
+    ]
     history = LookBack(settings)
-    listener = listen(make_app(viewers, history, mirror, admission, layout), settings)
-    reader = ReaderProcess(settings)
+    listener = listen(make_app(viewers, history, mirrors, admission, layout), settings)
+    readers = [ReaderProcess(table) for table in tables]
     log.info(
         "serves http://%s:%s/ to %s: %s of TDengine at %s",
         settings.perspective_host,
         settings.perspective_port,
         admission.who_can_read,
-        settings.table,
-        reader.tdengine.url,
+        ", ".join(table.table for table in tables),
+        readers[0].tdengine.url,
     )
-    thread = threading.Thread(
-        target=perspective_thread,
-        args=(reader, mirror, asyncio.get_running_loop()),
-        name="perspective_thread",
-        daemon=True,
-    )
-    thread.start()
-    memory = tornado.ioloop.PeriodicCallback(mirror.renew_table_when_due, MEMORY_CHECK)
+    threads = [
+        threading.Thread(
+            target=perspective_thread,
+            args=(reader, mirror, asyncio.get_running_loop()),
+            name="perspective_thread",
+            daemon=True,
+        )
+        for reader, mirror in zip(readers, mirrors, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    memory = tornado.ioloop.PeriodicCallback(lambda: renew_when_due(mirrors), MEMORY_CHECK)
     memory.start()
     await stop.wait()
     memory.stop()
     listener.stop()
-    reader.stop()
     history.stop()
-    await asyncio.to_thread(thread.join)
+    for reader in readers:
+        reader.stop()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
     await asyncio.to_thread(history.join)
 
 

@@ -413,11 +413,11 @@ def poll_times(tdengine: TDengine, window: int, seconds: float) -> tuple[list[fl
     new, whole = [], []
     end = time.monotonic() + seconds
     while not new or time.monotonic() < end:
-        due = reading.next_window_read
+        due = reading.next_full_read
         began = time.monotonic()
         reading.poll(connection)
         took = time.monotonic() - began
-        (new if reading.next_window_read == due else whole).append(took)
+        (new if reading.next_full_read == due else whole).append(took)
         time.sleep(max(0.0, 0.3 - took))
     return new, whole
 

@@ -3,6 +3,7 @@
 Each room keeps a promise, and imports lead from the bottom of this list to its top, never back:
 
     settings        the environment as one frozen object; bad input gets one line
+    tables          which tables a server keeps, each with settings of its own
     rest            asking TDengine over REST, directly
     tdengine        reaching TDengine; an error is one line that says what to do
     spelling        a name that is there in other letters, capital or small
@@ -15,10 +16,15 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
     engine          what Perspective's engine needs of the process, and its memory
     mirror/         the mirror, and that it never needs a hand:
       schema        a table's columns on both sides
-      window        the rows on display, and the difference to what was read
+      slots         the rows on display, and the difference to what was read
+      window        the newest ones, by their age
+      result        the columns of what a SELECT answers
       messages      what the reader process tells the server
       notices       what viewers are told of the rows that they do not see
-      reader        what to read when, in that process
+      reader        what to read when: the newest rows,
+      latest        the latest row of each subtable,
+      query         or what a SELECT answers
+      polling       the beat of that process
       state         live or stale, since when, and why
       process       starting that process anew
       table         the Perspective table that follows
@@ -64,5 +70,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
 
     layout_forms    what layouts of other versions call the same
     layouts         the layout file
+    metrics         what it does and how it is, for Prometheus
     web             no internet: the page and its files from here; /health; listening
+    downloads       a table as CSV and Arrow
 """

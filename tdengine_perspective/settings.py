@@ -136,6 +136,9 @@ class Settings:
     perspective_window: str = setting(
         "12h", "how old its rows may be; units: a for ms, s, m, h, d, w", time_span
     )
+    perspective_tables: str = setting(
+        "", "a TOML file that names the tables to keep, instead of the one above"
+    )
     perspective_layout: str = setting("", "a JSON file with the page's first arrangement")
     perspective_allowed_origins: str = setting(
         "", "other pages that may show it, such as https://meters.example.org; commas between several"
@@ -165,6 +168,11 @@ class Settings:
         if not isinstance(self.perspective_table_name, Default):
             return self.perspective_table_name
         return "Meters" if self.table == Settings().table else self.table
+
+    def spell(self, name: str, value: object = None) -> str:
+        """How a setting of the table is written where it is set: `name` is limit, window, refresh_rate."""
+        variable = f"PERSPECTIVE_{name.upper()}"
+        return variable if value is None else f"{variable}={value}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

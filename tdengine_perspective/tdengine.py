@@ -68,7 +68,7 @@ class TDengine:
     user: str
     password: str
     database: str
-    table: str
+    table: str  # "": none, but what a query names
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -199,11 +199,11 @@ def explain(tdengine: TDengine, error: Exception) -> TDengineError:
         return Refused(
             f"TDengine at {tdengine.url} refuses user {tdengine.user}: check TAOS_USER and TAOS_PASSWORD"
         )
-    if code == NO_DATABASE:
+    if code == NO_DATABASE and tdengine.table:
         return Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
-    if code == NO_TABLE:
+    if code == NO_TABLE and tdengine.table:
         return Absent(f"TDengine at {tdengine.url} has no table {tdengine.database}.{tdengine.table} yet")
-    if code in NO_COLUMN:
+    if code in NO_COLUMN and tdengine.table:
         return OtherColumns(f"{tdengine.database}.{tdengine.table} has other columns now: {message}")
     if code.startswith("0xE0"):
         return OutOfReach(f"TDengine at {tdengine.url} is gone or too slow: {message} [{code}]")

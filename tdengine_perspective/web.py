@@ -17,6 +17,7 @@ import tornado.httpserver
 import tornado.web
 
 from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.metrics import CONTENT_TYPE, Metrics
 from tdengine_perspective.settings import SettingError, Settings
 
 PAGE = Path(__file__).parent.parent / "prsp-viewer.html"
@@ -145,12 +146,26 @@ class HealthHandler(AnswerHandler):
     def get(self) -> None:
         health = self.health()
         if self.page is None:
-            self.set_status(200 if health["status"] == "live" else 503)
+            are_live = all(table["status"] == "live" for table in health["tables"].values())
+            self.set_status(200 if are_live else 503)
         elif not self.admission.allows_page(self.page, self.request.host):
             health["page"] = "not allowed"
         else:
             health["page"] = "full" if self.is_full() else "welcome"
         self.finish(health)
+
+
+class MetricsHandler(Handler):
+    """What a monitor counts, in Prometheus' text format."""
+
+    def initialize(self, admission: Admission, metrics: Metrics) -> None:
+        super().initialize(admission)
+        self.metrics = metrics
+
+    def get(self) -> None:
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(self.metrics.text())
 
 
 class LayoutHandler(AnswerHandler):

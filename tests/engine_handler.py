@@ -57,7 +57,14 @@ def rows(first: float, last: float, step: float) -> dict[str, list]:
     for number in range(math.ceil(first / step), math.floor(last / step)):
         for place, location in enumerate(LOCATIONS):
             wave = math.sin(number / 40 + place)
-            values = (number * step * 1000, location, place % 3 + 1, 10 + wave, round(220 + 9 * wave), 146 + wave)
+            values = (
+                number * step * 1000,
+                location,
+                place % 3 + 1,
+                10 + wave,
+                round(220 + 9 * wave),
+                146 + wave,
+            )
             for name, value in zip(COLUMNS, values, strict=True):
                 made[name].append(value)
     return made

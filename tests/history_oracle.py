@@ -45,7 +45,15 @@ BAR = "¦"
 RELATIVE = 1e-9  # what floats may differ by, as sums depend on their order
 ABSOLUTE = 1e-12  # of the greatest number in a column
 
-CHOICES = ("any", "dominant", "first", "last", "last by index", "max by", "min by")  # where several rows may do
+CHOICES = (
+    "any",
+    "dominant",
+    "first",
+    "last",
+    "last by index",
+    "max by",
+    "min by",
+)  # where several rows may do
 SQUARES = ("var", "stddev")
 
 
@@ -234,14 +242,18 @@ class Comparison:
             found = self.compare_columns("part", live.part, history.part)
         for name, mine in live.extremes.items():
             other = history.extremes.get(name)
-            if not self.are_close(name, mine, other) and not self.are_close(name, self.own_extremes(name), other):
+            if not self.are_close(name, mine, other) and not self.are_close(
+                name, self.own_extremes(name), other
+            ):
                 found.append(Difference("extremes", name, mine, other))
         return found
 
     def own_extremes(self, name: str) -> Any:
         """The extremes of what the look back has in a column, but for the grand total."""
         columns = self.history.columns
-        places = [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        places = (
+            [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        )
         values = [
             values[place]
             for label, values in columns.items()
@@ -335,7 +347,9 @@ class Comparison:
 
     def flat(self, names: Sequence[str]) -> dict[str, list]:
         """Columns of the rows that the view is of, in the order of time."""
-        plain = {name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view}
+        plain = {
+            name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view
+        }
         view = self.pair.live.table.view(columns=list(dict.fromkeys(names)), **copy.deepcopy(plain))
         try:
             return view.to_columns()
@@ -378,7 +392,9 @@ class Comparison:
 
     def names_without_number(self) -> set[str]:
         """The expressions of which a part is NaN or infinite in some row."""
-        return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
+        return {
+            name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)
+        }
 
     def kind(self, name: str) -> str:
         return self.pair.schema.perspective.get(name, "")
@@ -455,7 +471,9 @@ def is_nothing_as_zero(difference: Difference) -> bool:
 
 
 def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
-    return bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+    return (
+        bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+    )
 
 
 def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
@@ -500,11 +518,17 @@ def is_null_as_zero(comparison: Comparison, difference: Difference) -> bool:
 # What differs and is to differ: the reason, as docs/history.md has it, and where it applies.
 Known = tuple[str, Callable[[Comparison, Difference], bool]]
 KNOWN: list[Known] = [
-    ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
+    (
+        "rows in the columns of a split: no value, where the engine has 0, an empty text or false",
+        is_zero_in_split,
+    ),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("first and last of no rows: none, where the engine has 0, an empty text or false", is_end_of_no_rows),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
-    ("q1 and q3 of floats: the value at that place, where the engine takes the mean of two others", is_quartile_of_floats),
+    (
+        "q1 and q3 of floats: the value at that place, where the engine takes the mean of two others",
+        is_quartile_of_floats,
+    ),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
     ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
 ]

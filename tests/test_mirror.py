@@ -35,7 +35,7 @@ from tdengine_perspective.engine import ENGINE_THREADS
 from tdengine_perspective.mirror.messages import Poll
 from tdengine_perspective.mirror.reader import Reader
 from tdengine_perspective.mirror.table import Mirror
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 from tdengine_perspective.tdengine import TDengineError
 
 LIMIT = 8  # rows of the window in most tests here: small, so that histories overflow it
@@ -195,6 +195,8 @@ class Source:
     def is_composite(self) -> bool:
         return self.describe()[1][2] == "COMPOSITE KEY"
 
+    shows_subtables = False  # always, and not only where the rows need it
+
     @property
     def labels(self) -> list[str]:
         """What the columns are called in the table that viewers see."""
@@ -208,14 +210,16 @@ class Source:
     @property
     def first_tag(self) -> int:
         """The place of the first tag among the columns, and so that of the subtable's name."""
-        return [note for _, _, note in self.describe()].index("TAG")
+        notes = [note for _, _, note in self.describe()]
+        return notes.index("TAG") if "TAG" in notes else len(notes)
 
     @property
     def shows_subtable(self) -> bool:
         """Whether the subtable's name is a column: a supertable's, unless its columns are the meters' six."""
         names = {name for name, _, _ in self.describe()}
         is_supertable = not self.is_plain and self.tdengine.table == self.altered
-        return is_supertable and names != {"ts", "current", "voltage", "phase", "groupid", "location"}
+        meters = {"ts", "current", "voltage", "phase", "groupid", "location"}
+        return self.shows_subtables or (is_supertable and names != meters)
 
     @property
     def key(self) -> str:
@@ -268,7 +272,7 @@ class Source:
         statement.execute()
         statement.close()
 
-    def rows(self) -> list[tuple[str, int, Values]]:
+    def rows(self, since: str = " >= NOW() - 12h") -> list[tuple[str, int, Values]]:
         """Of the last 12 hours, newest first: subtable, timestamp (in the database's unit), values."""
         described = self.describe()
         names = [f"`{name}`" for name, _, _ in described]
@@ -288,7 +292,7 @@ class Source:
             )
             for subtable, *values in self.query(
                 f"SELECT tbname, {columns} FROM {self.database}.{self.tdengine.table} "
-                f"WHERE {self.key} >= NOW() - 12h ORDER BY {self.key} DESC"
+                f"WHERE {self.key}{since} ORDER BY {self.key} DESC"
             )
         ]
 
@@ -304,12 +308,15 @@ class Copy:
         self.source = source
         self.limit = limit
         client = perspective.Server().new_local_client()
-        settings = Settings(taos_database=source.database, taos_tablename=source.tdengine.table)
+        settings = TableSettings(taos_database=source.database, taos_tablename=source.tdengine.table)
         self.mirror = Mirror(client, settings, send_viewers_away=lambda reason: self.leave())
-        self.reader = Reader(source.tdengine, "12h", limit)
+        self.reader = self.make_reader()
         self.connection = source.server.connect()
         self.updates = 0
         self.view: perspective.View | None = None
+
+    def make_reader(self) -> Any:
+        return Reader(self.source.tdengine, "12h", self.limit)
 
     def leave(self) -> None:
         self.view.delete()
@@ -321,7 +328,7 @@ class Copy:
     def poll(self, whole_window: bool = False) -> Poll:
         """As the reader's `run` does: after an error it connects anew and reads the whole window."""
         if whole_window:
-            self.reader.next_window_read = -math.inf
+            self.reader.next_full_read = -math.inf
         try:
             poll = self.reader.poll(self.connection)
         except Exception:
@@ -338,7 +345,7 @@ class Copy:
 
     def poll_new(self) -> Poll:
         """A poll that surely does not read the whole window, if the reader has seen rows before."""
-        self.reader.next_window_read = math.inf
+        self.reader.next_full_read = math.inf
         return self.poll()
 
     def reconnect(self) -> None:
@@ -425,10 +432,12 @@ class Histories(RuleBasedStateMachine):
     server: TDengine  # set by each test
     restart: Any = None
 
+    make_source, make_copy = Source, Copy
+
     @initialize(shape=st.sampled_from(SHAPES), table=st.sampled_from(["meters", "meters", "d1"]))
     def begin(self, shape: Shape, table: str) -> None:
-        self.source = Source(self.server, shape, table)
-        self.copy = Copy(self.source)
+        self.source = self.make_source(self.server, shape, table)
+        self.copy = self.make_copy(self.source)
         self.restarts = 0
         self.last_in_order = 0
         self.fresh: set[tuple[str, int, Values]] = set()  # written in order since the mirror was exact
@@ -589,12 +598,15 @@ class Histories(RuleBasedStateMachine):
         except self.errors():
             assert self.copy.mirror.table is None or self.copy.mirror.table.size() <= LIMIT
             return
-        held = Counter(self.copy.rows())
         if self.fresh and not self.gone:
-            window = self.source.rows()[:LIMIT]
-            oldest = window[-1][1]
-            for row in self.fresh & {row for row in window if row[1] > oldest}:
-                assert held[row[2]], f"{row} was written in order and is not there"
+            self.assert_fresh_rows_are_there()
+
+    def assert_fresh_rows_are_there(self) -> None:
+        held = Counter(self.copy.rows())
+        window = self.source.rows()[:LIMIT]
+        oldest = window[-1][1]
+        for row in self.fresh & {row for row in window if row[1] > oldest}:
+            assert held[row[2]], f"{row} was written in order and is not there"
 
     @rule()
     def it_settles(self) -> None:
@@ -625,8 +637,8 @@ class Histories(RuleBasedStateMachine):
             self.source.close()
 
 
-def run_histories(server: TDengine, restart: Any, count: int) -> None:
-    class Here(Histories):
+def run_histories(server: TDengine, restart: Any, count: int, machine: type[Histories] = Histories) -> None:
+    class Here(machine):
         pass
 
     Here.server, Here.restart = server, staticmethod(restart) if restart else None
@@ -763,7 +775,7 @@ def test_a_renewed_table_holds_the_same_and_leaves_no_view_behind(
 ) -> None:
     start = source.clock()
     source.insert("d0", [(start + i, 1.5, i, None) for i in range(50)])
-    mirror = Mirror(perspective.Server().new_local_client(), Settings())
+    mirror = Mirror(perspective.Server().new_local_client(), TableSettings())
     monkeypatch.setattr(mirror.memory, "has_grown", lambda: True)
     mirror.take(Reader(source.tdengine, "12h", 1000).poll(source.connection))
     mirror.renew_table_when_due()

@@ -17,7 +17,7 @@ from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.mirror.messages import Poll
 from tdengine_perspective.mirror.schema import Column, Schema
 from tdengine_perspective.mirror.table import Mirror
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 
 perspective.set_num_cpus(ENGINE_THREADS)
 
@@ -65,7 +65,7 @@ class Plant:
         self.viewers = Viewers(self.engine)
         self.mirror = Mirror(
             self.engine.new_local_client(),
-            Settings(perspective_table_name="table"),
+            TableSettings(perspective_table_name="table"),
             note_nulls=self.viewers.note_nulls,
         )
         self.server = self.engine  # as the guests of test_shared_views know it

@@ -26,7 +26,7 @@ from tdengine_perspective.mirror.messages import Poll
 from tdengine_perspective.mirror.reader import Reader
 from tdengine_perspective.mirror.schema import Column, Schema, read_schema
 from tdengine_perspective.mirror.table import Mirror
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 from tdengine_perspective.tdengine import Refused
 
 
@@ -570,11 +570,11 @@ from tdengine_perspective import engine
 from tdengine_perspective.mirror.messages import Poll
 from tdengine_perspective.mirror.schema import Column, Schema
 from tdengine_perspective.mirror.table import Mirror
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 
 engine.MAX_MEMORY_GROWTH = 8 << 20
 engine.prepare_engine()
-mirror = Mirror(perspective.Server().new_local_client(), Settings())
+mirror = Mirror(perspective.Server().new_local_client(), TableSettings())
 columns = (Column("ts", "timestamp", "TIMESTAMP"), Column("note", "note", "VARCHAR"))
 schema = Schema(columns, left_out=(), key_size=2, units=1)
 mirror.take(Poll(None, True, 300, 1, schema))
@@ -602,7 +602,7 @@ def test_memory_stays_bounded_where_no_text_comes_twice() -> None:
 
 def test_renewals_leave_each_row_as_it_is_whoever_looks() -> None:
     """1,500 of them. As Arrow with the slots, which is read on several threads, one in thousands failed."""
-    mirror = Mirror(perspective.Server().new_local_client(), Settings())
+    mirror = Mirror(perspective.Server().new_local_client(), TableSettings())
     kinds = {"ts": "TIMESTAMP", "note": "VARCHAR", "f": "DOUBLE", "i": "INT", "b": "BOOL", "at": "TIMESTAMP"}
     columns = tuple(Column(name, name, kind) for name, kind in kinds.items())
     schema = Schema(columns, left_out=(), key_size=2, units=1)
@@ -655,7 +655,7 @@ def test_renewals_leave_each_row_as_it_is_whoever_looks() -> None:
 
 def test_a_renewal_that_fails_has_everything_read_again() -> None:
     client = perspective.Server().new_local_client()
-    mirror = Mirror(client, Settings())
+    mirror = Mirror(client, TableSettings())
     mirror.memory.has_grown = lambda: True
     columns = (Column("ts", "timestamp", "TIMESTAMP"), Column("note", "note", "VARCHAR"))
     schema = Schema(columns, left_out=(), key_size=2, units=1)

@@ -228,7 +228,7 @@ def test_so_many_viewers_find_a_seat_and_one_more_is_told_there_is_none(filled: 
             async with Viewer(url(server)) as next_one:
                 assert await next_one.client.get_hosted_table_names() == ["meters_values"]
 
-    with serving_with(filled, f"viewers.MAX_VIEWERS = websocket.MAX_VIEWERS = {SEATS}") as server:
+    with serving_with(filled, f"viewers.MAX_VIEWERS = {SEATS}") as server:
         asyncio.run(crowd(server))
         wait_for(lambda: server.health()["viewers"] == 0, "all to be gone")
         server.process.wait_for_line(f"refused a viewer at 127.0.0.1: there are {SEATS}")

@@ -15,7 +15,9 @@ from tdengine_perspective.settings import SettingError, Settings, is_address
 REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
 NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-SECRET_PATHS = ("/health", "/layout", "/websocket", "/history")  # where a token is needed, if there is one
+# Where a token is needed, if there is one, and in which folder.
+SECRET_PATHS = ("/health", "/history", "/layout", "/metrics", "/websocket")
+SECRET_FOLDER = "/tables/"
 
 
 class Admission:
@@ -59,7 +61,7 @@ class Admission:
         request.uri = request.path  # Tornado logs it
         if not self.allows_host(request.host.lower()):
             self.refuse(request, HTTPStatus.FORBIDDEN, f"for the host {request.host[:100]!r} {REMEDY}")
-        if request.path not in SECRET_PATHS:
+        if request.path not in SECRET_PATHS and not request.path.startswith(SECRET_FOLDER):
             return
         if "Origin" in request.headers and not self.allows_origin(request):
             self.refuse(
@@ -104,6 +106,7 @@ class Admission:
         return scheme in ("http", "https") and is_own and not is_other
 
     def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
+        self.refusals.counts[status.name.lower()] += 1
         self.refusals.note(f"refused {request.path[:100]!r} to {request.remote_ip} {why}")
         reason = NOT_ALLOWED if status == HTTPStatus.FORBIDDEN else None
         raise tornado.web.HTTPError(status, reason=reason)

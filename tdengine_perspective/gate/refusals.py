@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 
 MAX_LOG_LINES = 20  # a minute: a viewer must not fill the disk
 
@@ -12,6 +13,7 @@ class RefusalLog:
     """Logs refusals, until there were too many of them in a minute."""
 
     def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()  # of all refusals, by their kind
         self.minute = 0.0
         self.lines = 0
 

@@ -32,12 +32,14 @@ class Connections:
     All on the event loop's thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.connected: set[Connected] = set()
+        self.bytes_sent = 0
 
     @property
     def is_full(self) -> bool:
-        return len(self.connected) >= MAX_VIEWERS
+        return len(self.connected) >= self.most
 
     def send_away(self, reason: str) -> None:
         """Close all viewers' WebSockets, so that nothing is theirs any more; they may come again."""
@@ -50,7 +52,7 @@ class Viewers(Connections):
     """Those of the live table, and what they have in the engine."""
 
     def __init__(self, engine: perspective.Server):
-        super().__init__()
+        super().__init__(MAX_VIEWERS)
         self.engine = engine
         self.columns_with_nulls: set[str] = set()
         self.engine_time = EngineTime()

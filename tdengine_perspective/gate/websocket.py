@@ -18,7 +18,7 @@ from tdengine_perspective.gate.allowance import Allowance
 from tdengine_perspective.gate.protocol import Response, error_response
 from tdengine_perspective.gate.refusals import MAX_LOG_LINES
 from tdengine_perspective.gate.sessions import ViewerSession
-from tdengine_perspective.gate.viewers import MAX_VIEWERS, Connections, Viewers
+from tdengine_perspective.gate.viewers import Connections, Viewers
 
 # Limits for one viewer; in brackets what a page with four viewers needs.
 MAX_REQUESTS = 400  # a second; beyond it they wait [150 while they are rearranged]
@@ -58,8 +58,9 @@ class ViewerSocket(tornado.websocket.WebSocketHandler):
     def prepare(self) -> None:
         self.admission.check(self.request)
         if self.viewers.is_full:
+            self.admission.refusals.counts["viewer"] += 1
             self.admission.refusals.note(
-                f"refused a viewer at {self.request.remote_ip}: there are {MAX_VIEWERS}"
+                f"refused a viewer at {self.request.remote_ip}: there are {self.viewers.most}"
             )
             raise tornado.web.HTTPError(HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -102,6 +103,7 @@ class ViewerSocket(tornado.websocket.WebSocketHandler):
             written = connection.stream.write(frames)
         except tornado.iostream.StreamClosedError:
             return
+        self.viewers.bytes_sent += len(frames)
         if written.done():
             self.waiting -= len(frames)
         else:
@@ -133,7 +135,8 @@ class ViewerSocket(tornado.websocket.WebSocketHandler):
         self.close(NOT_A_REQUEST, "this is no request")
 
     def note(self, what: str) -> None:
-        """Log a refusal, each kind once for each viewer."""
+        """Count a refusal, and log it, each kind once for each viewer."""
+        self.admission.refusals.counts["request"] += 1
         if what not in self.noted and len(self.noted) < MAX_LOG_LINES:
             self.noted.add(what)
             self.admission.refusals.note(f"refused the viewer at {self.request.remote_ip} {what}")

@@ -38,6 +38,7 @@ from tdengine_perspective.history.messages import (
 )
 from tdengine_perspective.settings import Settings
 
+MAX_LOOKING_BACK = 100  # viewers at once: each has a thread
 RESTART_DELAY = 0.2  # seconds
 MAX_ATTEMPTS = 2  # at a request: it may be what ends the process
 MAX_UNANSWERED = 64  # requests of a viewer; it is not read on before there are fewer
@@ -142,7 +143,7 @@ class LookBack:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.connections = Connections()
+        self.connections = Connections(MAX_LOOKING_BACK)
         self.viewers: dict[int, Viewer] = {}
         self.numbers = count(1)
         self.outgoing: SimpleQueue[object] | None = None  # None: there is no process just now

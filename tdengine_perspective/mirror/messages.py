@@ -39,6 +39,9 @@ class Poll:
     times: Times | None = None
     older: Older | None = None  # None: there are rows in the window, or TDengine did not say
     damaged: frozenset[str] = frozenset()  # columns in which there was text that is not UTF-8
+    has_more: bool = False  # whether rows beyond the table's limit were left out
+    took: float = 0  # seconds
+    pause: float = 0  # seconds beyond the beat until the next read, since this one took long
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Failed:
     """TDengine can't be read, for the server: why, in one line. The reader keeps trying."""
 
     error: str
+    kind: str = "other"  # the class of the error, such as OutOfReach
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,17 @@ from tdengine_perspective.tdengine import TDengine
 
 def nothing_in_window(settings: Settings, older: Older | None, clock: int) -> str:
     """Why there is nothing to show although TDengine answers, at its time `clock` (ms since 1970)."""
-    table, window = settings.table, settings.perspective_window
+    table, window = settings.table, f"{settings.perspective_window} ({settings.spell('window')})"
     if older is None:
-        return f"{table} has no rows of the last {window} (PERSPECTIVE_WINDOW)"
+        return f"{table} has no rows of the last {window}"
     if older.newest is None:
-        return f"{table} has no rows of the last {window} (PERSPECTIVE_WINDOW), nor any older ones"
+        return f"{table} has no rows of the last {window}, nor any older ones"
     newest, span = moment(older.newest), window_for(clock - older.newest)
     if span is None:
-        return (
-            f"{table} has no rows of the last {window} (PERSPECTIVE_WINDOW); its newest is of {newest}, "
-            "too old for any window"
-        )
+        return f"{table} has no rows of the last {window}; its newest is of {newest}, too old for any window"
     return (
-        f"{table} has no rows of the last {window} (PERSPECTIVE_WINDOW); its newest is of {newest}: "
-        f"PERSPECTIVE_WINDOW={span} shows it"
+        f"{table} has no rows of the last {window}; its newest is of {newest}: "
+        f"{settings.spell('window', span)} shows it"
     )
 
 
@@ -40,9 +37,19 @@ def too_many_ahead(settings: Settings, schema: Schema, times: Times, newest: int
         )
     return (
         f"{times.ahead_in_table} rows of {table} lie ahead of TDengine's clock, up to {moment(newest)}, and "
-        f"take {times.ahead} of {limit} places: PERSPECTIVE_LIMIT={enough} has room for those of now; or, if "
-        f"they are wrong, {remove}"
+        f"take {times.ahead} of {limit} places: {settings.spell('limit', enough)} has room for those of now; "
+        f"or, if they are wrong, {remove}"
     )
+
+
+def no_rows(settings: Settings) -> str:
+    return f"{settings.table} has no rows at present"
+
+
+def too_many_rows(settings: Settings) -> str:
+    """That there are more rows than the table may have, which are left out."""
+    limit = settings.spell("limit", settings.perspective_limit)
+    return f"{settings.table} has more rows than are shown: {limit} leaves out the others"
 
 
 def moment(timestamp: int) -> str:

@@ -6,10 +6,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from tdengine_perspective.children import CHILD_SILENCE, limit_waits, start_child
-from tdengine_perspective.mirror import reader
-from tdengine_perspective.mirror.messages import Ended, Failed, Message
+from tdengine_perspective.mirror import polling
+from tdengine_perspective.mirror.messages import Ended, Failed, Message, Poll
 from tdengine_perspective.mirror.state import patience
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 from tdengine_perspective.tdengine import TDengine
 
 RESTART_DELAY = 0.2  # seconds
@@ -18,7 +18,7 @@ RESTART_DELAY = 0.2  # seconds
 class ReaderProcess:
     """`messages` is for one thread, the rest for any."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: TableSettings):
         self.settings = settings
         self.tdengine = TDengine.of(settings)
         self.patience = patience(settings)
@@ -28,16 +28,9 @@ class ReaderProcess:
 
     def messages(self) -> Iterator[Message]:
         """What the reader says, each reader until it ends, until `stop` is called."""
-        settings = self.settings
         while not self.stopping.is_set():
             self.is_to_begin_anew = False
-            self.process, pipe = start_child(
-                reader.run,
-                self.tdengine,
-                settings.perspective_refresh_rate,
-                settings.perspective_window,
-                settings.perspective_limit,
-            )
+            self.process, pipe = start_child(polling.run, self.settings)
             if self.stopping.is_set():
                 self.process.kill()
             try:
@@ -54,12 +47,16 @@ class ReaderProcess:
         try:
             limit_waits(pipe, CHILD_SILENCE)
             pipe.poll(CHILD_SILENCE)  # before its first word it has to start
+            pause = 0.0  # seconds that it will be silent for besides, as it said itself
             while not self.is_to_begin_anew:
-                if not pipe.poll(self.patience):
-                    yield Failed(f"no answer from TDengine at {self.tdengine.url} for {self.patience:g} s")
+                if not pipe.poll(self.patience + pause):
+                    yield Failed(
+                        f"no answer from TDengine at {self.tdengine.url} for {self.patience:g} s", "NoAnswer"
+                    )
                     if not pipe.poll(CHILD_SILENCE):
                         return
                 message = pipe.recv()
+                pause = message.pause if isinstance(message, Poll) else 0
                 yield message
         except (EOFError, OSError):
             pass  # it has ended

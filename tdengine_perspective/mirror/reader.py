@@ -1,8 +1,8 @@
-"""Owns the reading of TDengine: what to read when, in a process that tells the server what changed.
+"""Owns the reading of a table's newest rows: what to read when.
 
-Every `refresh_rate` ms it reads only the rows that may be new; every few seconds it reads the columns and
+At each poll it reads only the rows that may be new; every few seconds it reads the columns and
 the whole window again, which brings what a read of new rows can't see: late, changed and deleted rows,
-other columns (`Reader`). Either way only the difference goes up the pipe.
+other columns (`Reader`). Either way only the difference goes to the server.
 """
 
 import math
@@ -10,13 +10,12 @@ import time
 from collections import deque
 from dataclasses import replace
 from itertools import takewhile
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from tdengine_perspective.children import silence_driver, watchdog
-from tdengine_perspective.mirror.messages import AHEAD, Connected, Failed, Older, Poll, Times
+from tdengine_perspective.mirror.messages import AHEAD, Older, Poll, Times
 from tdengine_perspective.mirror.schema import Schema, read_schema
-from tdengine_perspective.mirror.window import Rows, Window
+from tdengine_perspective.mirror.slots import Rows
+from tdengine_perspective.mirror.window import Window
 from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import (
     Absent,
@@ -24,7 +23,6 @@ from tdengine_perspective.tdengine import (
     TDengine,
     TDengineError,
     Unreadable,
-    connect,
     errors_explained,
     quote_text,
 )
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 WINDOW_READ_INTERVAL = 2  # seconds from one read of the whole window to the next, at least
 WINDOW_READ_SHARE = 20  # a read of the whole window may take one part in so many of the time
 OLDER_READ_INTERVAL = 10  # seconds from one look for rows older than the window to the next, at least
-RETRY_DELAY = 0.5  # seconds between attempts to reach TDengine again
 
 UNITS = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of a database's timestamps: so many make a millisecond
 
@@ -114,7 +111,7 @@ class Reader:
 
     def forget_time(self) -> None:
         """Read the whole window next: after a new connection nothing is known of what happened meanwhile."""
-        self.next_window_read = -math.inf
+        self.next_full_read = -math.inf
         # At each of the last two polls: the server's clock, and the newest row's timestamp.
         self.watermarks: deque[tuple[int, int]] = deque(maxlen=2)
 
@@ -122,19 +119,19 @@ class Reader:
         """Read what is due. Raises TDengineError or taosws.Error."""
         now = time.monotonic()
         schema, whole = None, False
-        if now < self.next_window_read and self.watermarks:
+        if now < self.next_full_read and self.watermarks:
             try:
                 update = self.window.merge(self.read_new(connection))
             except (OtherColumns, Unreadable):
                 self.forget_time()
-        if not self.watermarks or now >= self.next_window_read:
+        if not self.watermarks or now >= self.next_full_read:
             try:
                 schema, update, whole = self.read_all(connection)
             except Absent:
                 check_spelling(connection, self.tdengine)
                 raise
             took = time.monotonic() - now
-            self.next_window_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
+            self.next_full_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         window = self.window
         clock = self.server_clock + now * 1000
         if window.newest is not None:
@@ -233,37 +230,3 @@ class Reader:
         finally:
             took = time.monotonic() - began
             self.next_older_read = began + max(OLDER_READ_INTERVAL, took * WINDOW_READ_SHARE)
-
-
-def run(pipe: Connection, tdengine: TDengine, refresh_rate: int, span: str, limit: int) -> None:
-    """The child process: poll every `refresh_rate` ms and tell the pipe, until that is closed.
-
-    A poll that takes longer than that skips the beats it missed. A hung call ends the process.
-    """
-    silence_driver()
-    reader = Reader(tdengine, span, limit)
-    connection = None
-    interval = refresh_rate / 1000
-    beat = time.monotonic()
-    try:
-        while True:
-            try:
-                if connection is None:
-                    with watchdog():
-                        connection, version = connect(tdengine)
-                    pipe.send(Connected(version))
-                    reader.forget_time()
-                with errors_explained(tdengine), watchdog():
-                    message = reader.poll(connection)
-            except TDengineError as error:
-                with watchdog():
-                    connection = None
-                pipe.send(Failed(str(error)))
-                beat = time.monotonic() + RETRY_DELAY
-            else:
-                pipe.send(message)
-                beat += interval * max(1, math.ceil((time.monotonic() - beat) / interval))
-            if pipe.poll(max(0, beat - time.monotonic())):
-                return
-    except OSError:
-        return  # the server has ended

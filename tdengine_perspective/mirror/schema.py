@@ -78,12 +78,6 @@ class Column:
     kind: str  # TDengine's type, without a length
 
     @property
-    def sql(self) -> str:
-        """Timestamps as numbers: parsing text would cost more than the query."""
-        name = quote_name(self.name)
-        return f"CAST({name} AS BIGINT)" if self.kind == "TIMESTAMP" else name
-
-    @property
     def result_kind(self) -> str:
         """The type that it has in a query's result."""
         return {"TIMESTAMP": "BIGINT"}.get(self.kind, self.kind)
@@ -104,8 +98,25 @@ class Schema:
     @cached_property
     def select(self) -> str:
         """The SELECT's list: the key's parts first, see Row."""
-        key, *others = (bytes_of(c.sql) if self.is_bytes(c) else c.sql for c in self.columns)
+        key, *others = (self.convert(column, quote_name(column.name)) for column in self.columns)
         return ", ".join([key, bytes_of("tbname") if self.as_bytes else "tbname", *others])
+
+    @cached_property
+    def select_latest(self) -> str:
+        """The same list for the latest row of each subtable; tags are what they are."""
+        of_rows = len(self.columns) - (self.tags or 0)
+        latest = [f"LAST_ROW({quote_name(c.name)})" for c in self.columns[:of_rows]]
+        latest += [quote_name(c.name) for c in self.columns[of_rows:]]
+        of_key, *others = (
+            self.convert(column, sql) for column, sql in zip(self.columns, latest, strict=True)
+        )
+        return ", ".join([of_key, bytes_of("tbname") if self.as_bytes else "tbname", *others])
+
+    def convert(self, column: Column, sql: str) -> str:
+        """Timestamps as numbers: parsing text would cost more than the query."""
+        if column.kind == "TIMESTAMP":
+            return f"CAST({sql} AS BIGINT)"
+        return bytes_of(sql) if self.is_bytes(column) else sql
 
     @cached_property
     def result_kinds(self) -> list[str]:
@@ -139,7 +150,7 @@ class Schema:
             for column in self.columns
         ]
         if self.shows_subtable:
-            types.insert(len(types) - self.tags, (SUBTABLE, "string"))
+            types.insert(len(types) - (self.tags or 0), (SUBTABLE, "string"))
         return dict(types)
 
     @property

@@ -2,39 +2,44 @@
 
 import logging
 import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tdengine_perspective.mirror.messages import Poll, Times
-from tdengine_perspective.mirror.notices import nothing_in_window, too_many_ahead
+from tdengine_perspective.mirror.notices import no_rows, nothing_in_window, too_many_ahead, too_many_rows
 from tdengine_perspective.mirror.schema import Schema
-from tdengine_perspective.settings import Settings
-from tdengine_perspective.tdengine import TDengine
+from tdengine_perspective.tables import NEWEST, QUERY, TableSettings
+from tdengine_perspective.tdengine import READ_TIMEOUT, TDengine
 
 log = logging.getLogger(__name__)
 
 
-def patience(settings: Settings) -> float:
+def patience(settings: TableSettings) -> float:
     """Seconds without a poll until the table counts as stale: a large window takes longer to read."""
-    return max(2, 5 * settings.perspective_refresh_rate / 1000, settings.perspective_limit / 25_000)
+    reading = settings.perspective_limit / 25_000 if settings.rows == NEWEST else READ_TIMEOUT + 1
+    return max(2, 5 * settings.perspective_refresh_rate / 1000, reading)
 
 
 class State:
     """All on the event loop's thread."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: TableSettings):
         self.settings = settings
         self.tdengine = TDengine.of(settings)
         self.patience = patience(settings)
         self.version: str | None = None
         self.rows = 0
-        self.had_rows = False
+        self.had_rows = settings.rows == QUERY  # whose answer may well have none
         self.newest: int | None = None  # timestamp, ms since 1970
         self.times: Times | None = None  # at the last successful poll
         self.older: int | None = None  # timestamp of the newest row, where all are older than the window
         self.left_out: tuple[str, ...] = ()  # columns, each with the reason
         self.polls = 0
         self.last_poll: float | None = None  # time.monotonic() of the last successful one
-        self.errors = 0
+        self.pause = 0.0  # seconds beyond the beat that the next one is to come later
+        self.errors_by_kind: Counter[str] = Counter()
+        self.observe_poll: Callable[[float], None] = lambda seconds: None  # is told how long each one took
         self.error: str | None = None  # what is wrong now
         self.told: set[str] = set()  # errors logged since the last successful poll
         self.last_error: str | None = None
@@ -52,14 +57,20 @@ class State:
         self.older = poll.older.newest if poll.older and poll.rows == 0 else None
         self.note_what_is_not_shown(poll, schema)
         self.last_poll = time.monotonic()
+        self.pause = poll.pause
+        self.observe_poll(poll.took)
         if self.error:
             log.info("reading TDengine at %s again", self.tdengine.url)
         self.error = None
         self.told.clear()
 
-    def note_failure(self, error: str) -> None:
+    @property
+    def errors(self) -> int:
+        return self.errors_by_kind.total()
+
+    def note_failure(self, error: str, kind: str) -> None:
         """TDengine can't be read: why. Logged when it is news."""
-        self.errors += 1
+        self.errors_by_kind[kind] += 1
         if error not in self.told:
             log.warning("%s; trying again%s", error, ", the last data stay on screen" if self.rows else "")
             self.told.add(error)
@@ -68,8 +79,12 @@ class State:
     def note_what_is_not_shown(self, poll: Poll, schema: Schema) -> None:
         """Why rows that somebody may look for are not in the table. Logged when it begins."""
         times, nothing, crowded = poll.times, None, None
-        if poll.rows == 0:
+        if poll.rows == 0 and self.settings.rows != NEWEST:
+            nothing = no_rows(self.settings)
+        elif poll.rows == 0:
             nothing = nothing_in_window(self.settings, poll.older, times.clock if times else 0)
+        elif poll.has_more:
+            crowded = too_many_rows(self.settings)
         elif times and times.ahead_in_table and poll.newest is not None:
             crowded = too_many_ahead(self.settings, schema, times, poll.newest)
         for before, now in ((self.nothing_to_show, nothing), (self.crowded, crowded)):
@@ -79,14 +94,15 @@ class State:
 
     def note_restart(self) -> None:
         self.reader_restarts += 1
-        self.note_failure("the reader process ended or hung and was started again")
+        self.note_failure("the reader process ended or hung and was started again", "Ended")
 
     @property
     def status(self) -> str:
         """`waiting`: no data yet; `live`; `stale`: what the table holds may be out of date."""
         if self.last_poll is None or not self.had_rows:
             return "waiting"
-        return "stale" if self.error or time.monotonic() - self.last_poll > self.patience else "live"
+        is_late = time.monotonic() - self.last_poll > self.patience + self.pause
+        return "stale" if self.error or is_late else "live"
 
     @property
     def notices(self) -> list[str]:

@@ -11,7 +11,7 @@ from tdengine_perspective.engine import MemoryWatch, return_freed_memory
 from tdengine_perspective.mirror.messages import Connected, Ended, Failed, Message, Poll
 from tdengine_perspective.mirror.schema import Schema
 from tdengine_perspective.mirror.state import State
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +27,14 @@ class Mirror:
     def __init__(
         self,
         client: perspective.Client,
-        settings: Settings,
+        settings: TableSettings,
         send_viewers_away: Callable[[str], None] = lambda reason: None,
         check_columns: Callable[[Collection[str]], None] = lambda names: None,
         note_nulls: Callable[[Collection[str]], None] = lambda names: None,
     ):
         self.client = client
         self.settings = settings
+        self.name = settings.perspective_table_name
         self.send_viewers_away = send_viewers_away
         self.check_columns = check_columns
         self.note_nulls = note_nulls
@@ -59,7 +60,7 @@ class Mirror:
                 self.update_table(message)
                 self.state.note_poll(message, self.schema)
             case Failed():
-                self.state.note_failure(message.error)
+                self.state.note_failure(message.error, message.kind)
             case Ended():
                 self.state.note_restart()
 
@@ -76,7 +77,7 @@ class Mirror:
                 log.info("%s has other columns now", self.settings.table)
                 self.send_viewers_away("the table's columns have changed")
                 self.table.delete()
-            self.table = self.client.table(dict(columns), name=self.settings.perspective_table_name)
+            self.table = self.client.table(dict(columns), name=self.name)
             self.state.rows = 0
             self.check_columns(schema.perspective)
         self.schema = schema

@@ -1,0 +1,120 @@
+"""Owns the reading of the latest row of each subtable: what to read when.
+
+At each poll it reads the subtables that have rows since the watermark, and every few seconds all of them,
+which brings what the former can't see: late, changed and deleted rows, dropped subtables, other tags.
+"""
+
+import math
+import time
+from collections import deque
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tdengine_perspective.mirror.messages import Poll
+from tdengine_perspective.mirror.reader import WINDOW_READ_INTERVAL, WINDOW_READ_SHARE, read_clock
+from tdengine_perspective.mirror.schema import SUBTABLE, Schema, read_schema
+from tdengine_perspective.mirror.slots import Rows, Slots
+from tdengine_perspective.spelling import check_spelling
+from tdengine_perspective.tdengine import Absent, OtherColumns, TDengine, Unreadable, errors_explained
+
+if TYPE_CHECKING:
+    import taosws
+
+
+class LatestReader:
+    """Keeps the latest row of each subtable, of `limit` of them at most."""
+
+    def __init__(self, tdengine: TDengine, limit: int):
+        self.tdengine = tdengine
+        self.limit = limit
+        self.slots: Slots | None = None
+        self.as_bytes = False  # whether texts are read as bytes
+        self.damaged: set[str] = set()  # columns in which there was text that is not UTF-8
+        self.has_more = False
+        self.forget_time()
+
+    def forget_time(self) -> None:
+        """Read all next: after a new connection nothing is known of what happened meanwhile."""
+        self.next_full_read = -math.inf
+        # At each of the last two polls: the server's clock or, if that is less, the newest row's timestamp.
+        self.watermarks: deque[int] = deque(maxlen=2)
+
+    def poll(self, connection: "taosws.Connection") -> Poll:
+        """Read what is due. Raises TDengineError or taosws.Error."""
+        began = time.monotonic()
+        schema, whole = None, False
+        if began < self.next_full_read and self.watermarks and not self.has_more:
+            try:
+                since = f" WHERE {self.slots.schema.key} > {self.watermarks[0]}"
+                update = self.take(self.read(connection, self.slots.schema, since))
+            except (OtherColumns, Unreadable):
+                self.forget_time()
+        if not self.watermarks or began >= self.next_full_read or self.has_more:
+            try:
+                schema, update, whole = self.read_all(connection)
+            except Absent:
+                check_spelling(connection, self.tdengine)
+                raise
+            took = time.monotonic() - began
+            self.next_full_read = began + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
+        rows, units = self.slots.rows, self.slots.schema.units
+        newest = max((row[0] for row in rows.values()), default=None)
+        if newest is not None:
+            self.watermarks.append(min(newest, int((self.server_clock + began * 1000) * units)))
+        (shown,) = self.slots.schema.milliseconds([newest])
+        pause = self.next_full_read - time.monotonic() if self.has_more else 0
+        return Poll(
+            update,
+            whole,
+            len(rows),
+            shown,
+            schema,
+            damaged=frozenset(self.damaged),
+            has_more=self.has_more,
+            pause=max(0, pause),
+        )
+
+    def take(self, rows: Rows) -> str | None:
+        """Take in the rows of some subtables; returns the table's update."""
+        if len(self.slots.rows.keys() | rows.keys()) > self.limit:
+            self.has_more = True
+            rows = {key: row for key, row in rows.items() if key in self.slots.rows}
+        return self.slots.merge(rows)
+
+    def read_all(self, connection: "taosws.Connection") -> tuple[Schema | None, str | None, bool]:
+        """The schema, if it is new, and all rows: the table's update, and whether that is all of it."""
+        server_time, units = read_clock(connection, self.tdengine)
+        self.server_clock = server_time - time.monotonic() * 1000  # rather slow than fast
+        schema = read_schema(connection, self.tdengine, units)
+        schema = replace(schema, shows_subtable=SUBTABLE not in schema.perspective, as_bytes=self.as_bytes)
+        try:
+            rows = self.read(connection, schema, "")
+        except Unreadable:
+            if self.as_bytes:
+                raise
+            self.as_bytes = True
+            return self.read_all(connection)
+        self.has_more = len(rows) > self.limit
+        if self.has_more:  # the same ones each time
+            rows = dict(islice(sorted(rows.items()), self.limit))
+        is_new = self.slots is None or schema != self.slots.schema
+        if is_new:
+            self.slots = Slots(schema)
+        update, whole = self.slots.replace(rows)
+        return (schema if is_new else None), update, whole
+
+    def read(self, connection: "taosws.Connection", schema: Schema, condition: str) -> Rows:
+        """The latest row of each subtable that has rows for which the condition holds, by its name."""
+        with errors_explained(self.tdengine):
+            result = connection.query(
+                f"SELECT {schema.select_latest} FROM {self.tdengine.table_sql}{condition} PARTITION BY tbname"
+            )
+            kinds = [field.type() for field in result.fields]
+            if kinds != schema.result_kinds:  # the table was dropped and made anew since the last DESCRIBE
+                raise OtherColumns(
+                    f"{self.tdengine.database}.{self.tdengine.table} has other columns now: {kinds}"
+                )
+            rows = {(row[1],): row for row in result}
+        self.damaged |= schema.damaged(rows.values())
+        return rows
