@@ -12,11 +12,13 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from functools import partial
 
 import perspective
 import tornado.ioloop
 import tornado.web
 
+from tdengine_perspective.dashboards import Dashboards
 from tdengine_perspective.downloads import DownloadHandler, Downloads
 from tdengine_perspective.engine import prepare_engine
 from tdengine_perspective.gate.admission import Admission
@@ -25,7 +27,6 @@ from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.gate.websocket import ViewerHandler, websocket_settings
 from tdengine_perspective.history.process import LookBack
 from tdengine_perspective.history.websocket import HistoryHandler
-from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
 from tdengine_perspective.metrics import Metrics
 from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
@@ -34,6 +35,7 @@ from tdengine_perspective.settings import SettingError, Settings, describe_setti
 from tdengine_perspective.tables import read_tables
 from tdengine_perspective.web import (
     BrowserFileHandler,
+    DashboardHandler,
     HealthHandler,
     LayoutHandler,
     MetricsHandler,
@@ -70,7 +72,11 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
 
 
 def make_app(
-    viewers: Viewers, history: LookBack, mirrors: Sequence[Mirror], admission: Admission, layout: str
+    viewers: Viewers,
+    history: LookBack,
+    mirrors: Sequence[Mirror],
+    admission: Admission,
+    dashboards: Dashboards,
 ) -> tornado.web.Application:
     """The routes: the page and its files, health, metrics, layout, and the viewers' WebSockets."""
     downloads = Downloads({mirror.name: mirror for mirror in mirrors})
@@ -83,6 +89,7 @@ def make_app(
             "tables": tables,
             "viewers": len(viewers.connected),
             "history": history.health(),
+            "dashboards": dashboards.names,
         }
 
     guarded = {"admission": admission}
@@ -93,9 +100,10 @@ def make_app(
             (r"/health", HealthHandler, {**guarded, "health": health, "is_full": lambda: viewers.is_full}),
             (r"/metrics", MetricsHandler, {**guarded, "metrics": metrics}),
             (r"/tables/([^/]+)\.(csv|arrow)", DownloadHandler, {**guarded, "downloads": downloads}),
-            (r"/layout", LayoutHandler, {**guarded, "layout": layout}),
+            (r"/layout", LayoutHandler, {**guarded, "dashboards": dashboards}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
             (r"/history", HistoryHandler, {**guarded, "history": history}),
+            (r"/([A-Za-z0-9_-]+)", DashboardHandler, {**guarded, "dashboards": dashboards}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),
         ],
         default_handler_class=NotFoundHandler,
@@ -116,7 +124,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     `prepare_engine` comes first, once a process.
     """
     admission = Admission(settings, RefusalLog())
-    layout = read_layout(settings.perspective_layout)
+    dashboards = Dashboards(settings.perspective_layout)
     tables = read_tables(settings)
 
     engine = perspective.Server()
@@ -126,13 +134,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             engine.new_local_client(),
             table,
             send_viewers_away=viewers.send_away,
-            check_columns=lambda columns, table=table: warn_of_missing_columns(layout, columns, table.table),
+            check_columns=partial(dashboards.warn_of_missing_columns, table=table.table),
             note_nulls=viewers.note_nulls,
         )
         for table in tables
     ]
     history = LookBack(settings)
-    listener = listen(make_app(viewers, history, mirrors, admission, layout), settings)
+    listener = listen(make_app(viewers, history, mirrors, admission, dashboards), settings)
     readers = [ReaderProcess(table) for table in tables]
     log.info(
         "serves http://%s:%s/ to %s: %s of TDengine at %s",

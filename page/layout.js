@@ -1,12 +1,16 @@
 // Owns layouts as files: the one that the server has in store (PERSPECTIVE_LAYOUT), and the one to download.
 
 import { fit } from "./fit.js";
+import { dashboardInAddress } from "./server.js";
 import { sleep } from "./waiting.js";
 
-/** The layout that the server has in store, or null. */
+/** The layout that the server has in store, or null. Throws an Error for one that is none. */
 export async function askLayout(server) {
-  const response = await server.ask("layout");
-  return response.ok ? response.json() : null;
+  const name = dashboardInAddress();
+  const response = await server.ask(name ? `layout?name=${encodeURIComponent(name)}` : "layout");
+  const answer = await response.json();
+  if (answer?.problem) throw new Error(answer.problem);
+  return answer;
 }
 
 /**

@@ -60,9 +60,23 @@ export function findServer() {
   return new Server(findAddress());
 }
 
+/** The dashboard that the page's address names, or "" for the first one. */
+export function dashboardInAddress() {
+  const last = location.pathname.split("/").at(-1);
+  return last.endsWith(".html") ? (new URLSearchParams(location.search).get("dashboard") ?? "") : last;
+}
+
+/** The page's address for another dashboard, at the same time. */
+export function addressOf(dashboard) {
+  const address = new URL(location);
+  if (address.pathname.endsWith(".html")) address.searchParams.set("dashboard", dashboard);
+  else address.pathname = new URL(dashboard, address).pathname;
+  return address;
+}
+
 /**
- * perspective_server.py gives this page out at /, or a proxy does below a path; a file server does under the page's own
- * name. So the page's address tells who gave it out.
+ * perspective_server.py gives this page out at / and, where there are several dashboards, at the name of each, or a proxy
+ * does below a path; a file server does under the page's own name. So the page's address tells who gave it out.
  */
 function findAddress() {
   const wanted = new URLSearchParams(location.search).get("server");
@@ -70,7 +84,7 @@ function findAddress() {
     const address = wanted.includes("://") ? wanted : `http://${wanted}`;
     return URL.canParse(address) ? `${new URL(address).origin}/` : null;
   }
-  if (location.pathname.endsWith("/")) return location.origin + location.pathname;
+  if (!location.pathname.endsWith(".html")) return new URL(".", location.origin + location.pathname).href;
   return `http://${location.hostname || "localhost"}:${DEFAULT_PORT}/`;
 }
 

@@ -1,5 +1,6 @@
 // Owns the header and the notice: writes there how things are.
 
+import { showDashboards } from "./dashboards.js";
 import { element, write } from "./dom.js";
 import { describeState } from "./state.js";
 import { clock, describeAge } from "./time.js";
@@ -30,10 +31,11 @@ function notices({ health, timespan }) {
 
 /** `since` is how long ago, in ms, the server said so. */
 function showHealth(status, { health, timespan, looks }, since) {
-  const { rows, ahead, title } = health;
+  const { rows, ahead, title, dashboards } = health;
   status.dataset.rows = rows;
   status.dataset.newest = health.newest ?? "";
   write("h1", title);
+  showDashboards(element("#dashboards"), dashboards);
   document.title = `${title}, ${timespan.words} from TDengine`;
   const [look] = looks.values();
   write("#rows", looks.size > 0 ? [...looks.values()].map(describeLook).join("; ") : countRows(rows, ahead));

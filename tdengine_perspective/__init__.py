@@ -70,6 +70,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
 
     layout_forms    what layouts of other versions call the same
     layouts         the layout file
+    dashboards      or each of a folder's, read anew when it changes
     metrics         what it does and how it is, for Prometheus
     web             no internet: the page and its files from here; /health; listening
     downloads       a table as CSV and Arrow

@@ -16,6 +16,7 @@ import perspective
 import tornado.httpserver
 import tornado.web
 
+from tdengine_perspective.dashboards import Dashboards
 from tdengine_perspective.gate.admission import Admission
 from tdengine_perspective.metrics import CONTENT_TYPE, Metrics
 from tdengine_perspective.settings import SettingError, Settings
@@ -57,12 +58,25 @@ class NotFoundHandler(Handler):
 
 
 class PageHandler(Handler):
-    def get(self) -> None:
+    def get(self, name: str = "") -> None:
         page = PAGE.read_bytes()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", content_security_policy(page))
         self.set_header("Cache-Control", "no-cache")
         self.finish(page)
+
+
+class DashboardHandler(PageHandler):
+    """The page for one of several dashboards, whose name is its address."""
+
+    def initialize(self, admission: Admission, dashboards: Dashboards) -> None:
+        super().initialize(admission)
+        self.dashboards = dashboards
+
+    def get(self, name: str) -> None:
+        if name not in self.dashboards.names:
+            raise tornado.web.HTTPError(404)
+        super().get(name)
 
 
 class PageModuleHandler(Handler):
@@ -169,15 +183,24 @@ class MetricsHandler(Handler):
 
 
 class LayoutHandler(AnswerHandler):
-    """How the page arranges its viewers at first."""
+    """How the page arranges its viewers at first; `?name=` for another dashboard than the first one."""
 
-    def initialize(self, admission: Admission, layout: str) -> None:
+    def initialize(self, admission: Admission, dashboards: Dashboards) -> None:
         super().initialize(admission)
-        self.layout = layout
+        self.dashboards = dashboards
 
     def get(self) -> None:
+        names = self.dashboards.names
+        try:
+            layout = self.dashboards.layout(self.get_query_argument("name", names[0] if names else ""))
+        except KeyError:
+            self.set_status(404)
+            return self.finish({"problem": "there is no dashboard of this name"})
+        except SettingError as error:
+            self.set_status(500)
+            return self.finish({"problem": str(error)})
         self.set_header("Content-Type", "application/json")
-        self.finish(self.layout)
+        self.finish(layout)
 
 
 class BrowserFileHandler(Handler):
