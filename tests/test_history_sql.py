@@ -24,6 +24,7 @@ COLUMNS = (
 FACTS = Facts("`power`.`meters`", Schema(COLUMNS, (), 2, 1, 2))
 FROM = "FROM `power`.`meters`"
 MOST = "ORDER BY g0 LIMIT 200001"
+PROBE = f"SELECT SUM(`current`), COUNT(`current`) {FROM}"  # would have been NaN, if there were any in it
 
 
 class Asked:
@@ -62,6 +63,7 @@ def test_a_grouped_view_is_a_statement_a_level() -> None:
     assert statements(
         group_by=["location", "groupid"], columns=["current"], aggregates={"current": "avg"}
     ) == [
+        PROBE,
         f"SELECT {items} {FROM}",
         f"SELECT `location` g0, {items} {FROM} GROUP BY `location` {MOST}",
         f"SELECT `location` g0, `groupid` g1, {items} {FROM} GROUP BY `location`, `groupid` {MOST}",
@@ -92,17 +94,29 @@ def test_a_column_that_is_sorted_by_is_asked_for_too() -> None:
     (whole, groups) = statements(
         group_by=["location"], columns=["voltage"], sort=[["groupid", "desc"]], aggregates={"groupid": "high"}
     )
-    assert whole == f"SELECT COUNT(*), SUM(`voltage`), MAX(`groupid`) {FROM}"
-    assert "MAX(`groupid`)" in groups
+    groupid = "CASE WHEN `ts` IS NOT NULL THEN `groupid` END"  # of rows, not of subtables
+    assert whole == f"SELECT COUNT(*), SUM(`voltage`), MAX({groupid}) {FROM}"
+    assert f"MAX({groupid})" in groups
 
 
 def test_rows_are_fetched_a_page_at_a_time() -> None:
-    count = f"SELECT COUNT(*), SUM(`current`) {FROM}"
+    count = f"SELECT COUNT(*) {FROM}"
     page = f"SELECT `voltage` {FROM} ORDER BY `current` DESC, `ts`, tbname LIMIT 2 OFFSET 10"
-    asked = Asked({count: [(1000, 1.5)], page: [(1,), (2,)]})
+    asked = Asked({count: [(1000,)], page: [(1,), (2,)]})
     view = asked.make(columns=["voltage"], sort=[["current", "desc"]])
     assert view.to_columns(start_row=10, end_row=12) == {"voltage": [1, 2]}
-    assert asked.statements == [count, page]
+    assert asked.statements == [PROBE, count, page]
+
+
+def test_columns_with_nan_are_taken_without_it() -> None:
+    number = "CAST(`current` AS DOUBLE)"
+    finite = (
+        f"CASE WHEN {number} BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 THEN {number} END"
+    )
+    for total in (float("nan"), float("inf"), None):
+        asked = Asked({PROBE: [(total, 2)]})
+        asked.make(group_by=["location"], columns=["current"], group_rollup_mode="total")
+        assert asked.statements == [PROBE, f"SELECT COUNT(*), SUM({finite}) {FROM}"]
 
 
 def test_rows_by_time_are_asked_for_by_their_times() -> None:
