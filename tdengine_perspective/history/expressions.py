@@ -206,7 +206,7 @@ class Compiler:
         """What is true where the part is, and false or NULL elsewhere."""
         kind, what, _, parts = node
         if what == "constant":
-            return f"{self.facts.schema.key} IS {'NOT ' if parts else ''}NULL"
+            return literals.always(self.facts.schema.key) if parts else literals.never(self.facts.schema.key)
         if what in COMPARING:
             return self.comparison(node)
         if what in CONDITIONS:
@@ -221,7 +221,7 @@ class Compiler:
     def nothing(self, node: Node) -> str:
         """Whether a part has no value."""
         if node[0] == BOOLEAN and node[1] not in ("column", "variable", "inrange", "contains"):
-            return f"{self.facts.schema.key} IS NULL"
+            return literals.never(self.facts.schema.key)
         term = self.value(node)
         return f"{term.name} IS NULL" if term.column else f"({term.sql}) IS NULL"
 

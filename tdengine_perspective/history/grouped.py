@@ -57,8 +57,10 @@ def make_table(view: View, ask: Ask) -> Table:
         depths = list(range(view.depth + 1))
     found = {depth: ask_level(view, groups[:depth], view.split_by, ask) for depth in depths}
     whole = found
-    if view.split_by and (view.sorts or view.mode == "total"):
-        whole = {depth: ask_level(view, groups[:depth], [], ask) for depth in depths}
+    if view.sorts:  # groups by what they have in all splits, also those that are not shown themselves
+        sorted_depths = range(1, len(groups) + 1) if view.mode == "flat" else depths
+        again = [depth for depth in sorted_depths if view.split_by or depth not in found]
+        whole = found | {depth: ask_level(view, groups[:depth], [], ask) for depth in again}
     order = order_of_paths(view, whole, depths)
     splits = order_of_splits(view, found[depths[0]] if view.mode != "flat" else found[depths[-1]], ask)
     if len(order) * max(1, len(splits)) * len(view.columns) > MOST_CELLS:
@@ -219,7 +221,7 @@ def order_of_paths(view: View, levels: dict[int, Level], depths: Sequence[int]) 
     order: list[Path] = []
 
     def walk(path: Path) -> None:
-        if len(path) in levels:
+        if len(path) in depths:
             order.append(path)
         ordered = sorted(children.get(path, ()), key=lambda child: rank(child[-1]))
         for sort in reversed(view.sorts):
