@@ -11,6 +11,7 @@ their answers. What makes a view smaller is a dozen lines, as it has few parts.
 """
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -39,6 +40,7 @@ from tdengine_perspective.mirror.schema import Row, Schema, read_schema
 from tdengine_perspective.mirror.table import replace_rows
 
 TABLE = "oracle"
+_numbers = itertools.count()
 VIEWS_A_TABLE = 50
 PATH = "__ROW_PATH__"
 BAR = "¦"
@@ -90,6 +92,7 @@ class Client:
             self.client.handle_response(response)
 
     def look(self, view: View, window: Mapping[str, int]) -> Answer:
+        """All that a viewer may ask of a view; a part of its rows and columns where there is a window."""
         try:
             made = self.table.view(**copy.deepcopy(view))
         except Exception as error:
@@ -100,8 +103,8 @@ class Client:
                 rows=made.num_rows(),
                 column_count=made.num_columns(),
                 columns=made.to_columns(),
-                part=made.to_columns(**window),
-                extremes={name: made.get_min_max(name) for name in view["columns"]},
+                part=made.to_columns(**window) if window else {},
+                extremes={name: made.get_min_max(name) for name in view["columns"][:2]},
             )
         except Exception as error:
             return Answer(error=str(error).strip() or type(error).__name__)
@@ -120,6 +123,7 @@ class Pair:
         table.write(connection, database)
         connection.execute(f"USE `{database}`")
         self.asked: list[str] = []
+        self.log = open(os.environ["HISTORY_SQL"], "a") if "HISTORY_SQL" in os.environ else None
         self.without_number: dict[str, bool] = {}  # by the text of an expression
         tdengine = reaching.TDengine("localhost", port, "root", "taosdata", database, table.name)
         schema = read_schema(connection, tdengine, UNITS[table.precision])
@@ -174,6 +178,9 @@ class Pair:
 
     def ask(self, sql: str) -> list[tuple]:
         self.asked.append(sql)
+        if self.log:
+            self.log.write(f"{sql}\n")
+            self.log.flush()
         try:
             return list(self.connection.query(sql))
         except taosws.Error as error:
@@ -534,7 +541,9 @@ class Oracle:
         number = 0
         while self.asked < views and len(self.unknown) < most_kinds:
             rng = random.Random(f"{self.seed}/{number}")
-            pair = Pair(random_table(rng), self.connection, self.port, f"oracle_{os.getpid()}")
+            # Each has a name of its own: TDengine ends where it takes a new table for the one before it.
+            database = f"oracle_{os.getpid()}_{next(_numbers)}"
+            pair = Pair(random_table(rng), self.connection, self.port, database)
             try:
                 self.ask_of(pair, rng, min(VIEWS_A_TABLE, views - self.asked), f"{self.seed}/{number}")
             finally:
@@ -550,7 +559,7 @@ class Oracle:
         views = Views(rng, pair.schema.perspective, pair.values(), aggregates, features["filter_ops"])
         for number in range(count):
             view = views.view()
-            comparison = Comparison(pair, view, random_window(rng))
+            comparison = Comparison(pair, view, random_window(rng) if rng.random() < 0.5 else {})
             self.asked += 1
             self.note(comparison, f"{name}/{number}")
 
