@@ -55,7 +55,11 @@ PAGE_REPORTERS = ("checkAddress", "describeFaults", "describeState", "whyNotLoad
 # other messages; by their files' paths without .py, or a folder's, for all in it.
 TOLD_TO_VIEWERS = {"Refused", "NotAnswered"}
 ANSWER_VIEWERS = {"tdengine_perspective/gate", "tdengine_perspective/history"}
-ABOUT_REQUESTS = {"tdengine_perspective/gate/expressions", "tdengine_perspective/history/spans"}
+ABOUT_REQUESTS = {
+    "tdengine_perspective/gate/expressions",
+    "tdengine_perspective/history/expressions",
+    "tdengine_perspective/history/spans",
+}
 
 # What a user starts, as a command begins with it, and how a test asks it for help.
 PROGRAMS = {

@@ -5,6 +5,7 @@ compared with it is false, a condition that it is is false.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import NoReturn
 
@@ -23,7 +24,10 @@ from tdengine_perspective.history.terms import (
     Term,
 )
 from tdengine_perspective.history.words import NotAnswered
+from tdengine_perspective.mirror.schema import SUBTABLE
+from tdengine_perspective.settings import LONGEST_TABLE
 
+WIDEST_TEXT = 16_384  # bytes, that an NCHAR can't have more of
 MAX_SQL = 50_000  # characters of one expression: its parts may be written several times
 COMPARING = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 # The steps that the engine takes, by their unit.
@@ -113,15 +117,16 @@ class NotCompiled(NotAnswered):
         self.column = column
 
 
-def compile_all(texts: Mapping[str, str], facts: Facts) -> dict[str, Term]:
-    """The expressions of a view by their names. Raises NotAnswered where one can't be had."""
-    terms = {}
+def compile_all(texts: Mapping[str, str], facts: Facts) -> tuple[dict[str, Term], set[str]]:
+    """The expressions of a view by their names, and the columns that are in them. Raises NotAnswered."""
+    terms, columns = {}, set()
     for name, text in texts.items():
         try:
-            terms[name] = compile_one(text, facts)
+            terms[name], named = compile_one(text, facts)
         except NotCompiled as error:
             raise NotAnswered(f"{name}: {error}") from None
-    return terms
+        columns |= named
+    return terms, columns
 
 
 def find_types(
@@ -132,18 +137,24 @@ def find_types(
     wrong: dict[str, dict[str, str | int]] = {}
     for name, text in texts.items():
         try:
-            types[name] = compile_one(text, facts).kind
+            types[name] = compile_one(text, facts)[0].kind
         except NotCompiled as error:
             wrong[name] = {"error_message": str(error), "line": error.line, "column": error.column}
     return types, wrong
 
 
-def compile_one(text: str, facts: Facts) -> Term:
-    """An expression as a term. Raises NotCompiled."""
+def compile_one(text: str, facts: Facts) -> tuple[Term, set[str]]:
+    """An expression as a term, and the columns in it. Raises NotCompiled."""
     try:
         if len(text) > MAX_LENGTH:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
-        return Compiler(facts).value(Reader(text, facts.schema.perspective).read_tree())
+        reader = Reader(text, facts.schema.perspective)
+        term = Compiler(facts).value(reader.read_tree())
+        if not reader.named:
+            return replace(term, is_constant=True), set()
+        if reader.named <= facts.tags and "CASE " in term.sql:  # TDengine groups by no such CASE
+            term = replace(term, sql=f"CASE WHEN {facts.schema.key} IS NOT NULL THEN {term.sql} END")
+        return term, reader.named
     except NotCompiled:
         raise
     except ExpressionError as error:
@@ -217,8 +228,6 @@ class Compiler:
     def comparison(self, node: Node) -> str:
         _, sign, _, (left, right) = node
         one, other = self.operand(left), self.operand(right)
-        if FLOAT in (left[0], right[0]):
-            one, other = as_double(one), as_double(other)
         sql = COMPARING[sign]
         if sql == "=":
             return f"{one} = {other} OR ({one} IS NULL AND {other} IS NULL)"
@@ -247,8 +256,10 @@ class Compiler:
         if term.column and term.column.kind in UNGROUPABLE:
             self.fail(node, f"{node[3]} is of the type {term.column.kind}, with which nothing is computed")
         if term.column and term.column.kind == "NCHAR":  # its functions count and change other letters
-            return Term(f"CAST({term.sql} AS VARCHAR({self.facts.widest_text}))", STRING)
-        if term.column and term.column.kind == "FLOAT":  # DOUBLE is what all else is computed in
+            return Term(f"CAST({term.sql} AS VARCHAR({WIDEST_TEXT}))", STRING)
+        if term.sql == SUBTABLE:  # a name, which some functions take for longer than a text can be
+            return Term(f"CAST({term.sql} AS VARCHAR({LONGEST_TABLE}))", STRING)
+        if term.as_double != term.sql:  # DOUBLE is what all else is computed in
             return Term(term.as_double, FLOAT)
         return term.in_ms()
 

@@ -2,29 +2,26 @@
 
 from typing import Any
 
-from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, is_infinite, label_of, rank
-from tdengine_perspective.history.terms import BOOLEAN, DATETIME, Term
-from tdengine_perspective.history.views import View
+from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, label_of, rank
+from tdengine_perspective.history.terms import BOOLEAN, UNGROUPABLE, Term, finite
+from tdengine_perspective.history.views import View, narrowed
 from tdengine_perspective.history.words import NotAnswered
 
 MOST_SPLITS = 2000
 
 
-def count_rows(view: View, ask: Ask) -> tuple[int, frozenset[str]]:
-    """How many rows there are, and by which of the sorted names NaN or infinity would be sorted."""
-    doubtful = [name for name, term in view.sorted_terms.items() if term.may_be_infinite]
-    items = ["COUNT(*)", *(f"SUM({view.sorted_terms[name].sql})" for name in doubtful)]
-    rows = ask(f"SELECT {', '.join(items)} FROM {view.facts.table}{view.where}")
-    if not rows:
-        return 0, frozenset()
-    count, *sums = rows[0]
-    return count, frozenset(name for name, total in zip(doubtful, sums, strict=True) if is_infinite(total))
+def count_rows(view: View, ask: Ask) -> int:
+    rows = ask(f"SELECT COUNT(*) FROM {view.facts.table}{view.where}")
+    return rows[0][0] if rows else 0
 
 
-def min_max(view: View, name: str, ask: Ask) -> tuple:
+def min_max(view: View, name: str, infinite: frozenset[str], ask: Ask) -> tuple:
     """The least and the greatest of a column's values."""
-    term = view.columns[name].guarded()
+    term = view.columns[name]
+    if term.column and term.column.kind in UNGROUPABLE:
+        return None, None
     sql = f"CAST({term.sql} AS INT)" if term.kind == BOOLEAN else term.sql
+    sql = finite(sql) if name in infinite else sql
     rows = ask(f"SELECT MIN({sql}), MAX({sql}) FROM {view.facts.table}{view.where}")
     return tuple(term.read(list(rows[0]))) if rows else (None, None)
 
@@ -34,22 +31,28 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
     if not view.split_by:
         return [()]
     listed = ", ".join(f"{term.sql} g{place}" for place, term in enumerate(view.split_by))
-    by = ", ".join(term.name for term in view.split_by)
-    rows = ask(
-        f"SELECT {listed}, COUNT(*) FROM {view.facts.table}{view.where} GROUP BY {by} "
-        f"ORDER BY g0 LIMIT {MOST_SPLITS + 1}"
-    )
+    varying = [place for place, term in enumerate(view.split_by) if not term.is_constant]
+    sql = f"SELECT {listed}, COUNT(*) FROM {view.facts.table}{view.where}"
+    if varying:
+        by = ", ".join(view.split_by[place].name for place in varying)
+        sql += f" GROUP BY {by} ORDER BY g{varying[0]} LIMIT {MOST_SPLITS + 1}"
+    rows = ask(sql)
     if len(rows) > MOST_SPLITS:
         raise NotAnswered(f"this view has more than {MOST_SPLITS:,} columns: split by less")
     found = set(read_columns(view.split_by, [row for row in rows if row[-1]]))
     return sorted(found, key=lambda split: tuple(map(rank, split)))
 
 
-def fetch(view: View, splits: list[tuple], guarded: frozenset[str], start: int, end: int, ask: Ask) -> Table:
+def fetch(view: View, splits: list[tuple], start: int, end: int, ask: Ask) -> Table:
     """Rows from one place to before another. Raises NotAnswered for too many."""
     if (end - start) * max(1, len(splits)) * max(1, len(view.columns)) > MOST_CELLS:
         raise NotAnswered(f"more than {MOST_CELLS:,} cells at once: choose a shorter time, or filter")
-    rows = ask(select_rows(view, guarded, start, end)) if end > start else []
+    if end <= start:
+        rows = []
+    elif is_by_time(view):
+        rows = ask_by_time(view, start, end, ask)
+    else:
+        rows = ask(select_rows(view, start, end))
     shown, split_by = list(view.columns.items()), view.split_by
     values = [term.read([row[place] for row in rows]) for place, (_, term) in enumerate(shown)]
     table = Table([()] * len(rows))
@@ -68,21 +71,63 @@ def fetch(view: View, splits: list[tuple], guarded: frozenset[str], start: int, 
     return table
 
 
+def is_by_time(view: View) -> bool:
+    """Whether the rows are in the order of their time, or in that turned round."""
+    if not view.sorts:
+        return True
+    term = view.sorted_terms[view.sorts[0].name]
+    return len(view.sorts) == 1 and term.name == view.facts.schema.key and term.units == 1
+
+
+def ask_by_time(view: View, start: int, end: int, ask: Ask) -> list[tuple]:
+    """Rows by time, those of one time in their own order.
+
+    To sort by time and something else TDengine reads all rows; by time alone those that are asked for. So the
+    times are asked for first, and then all rows of these.
+    """
+    descending = bool(view.sorts) and view.sorts[0].descending
+    key, direction = view.facts.schema.key, " DESC" if descending else ""
+    sql = f"SELECT CAST({key} AS BIGINT) FROM {view.facts.table}{view.where} ORDER BY {key}{direction}"
+    times = ask(f"{sql} LIMIT {end - start}" + (f" OFFSET {start}" if start else ""))
+    if not times:
+        return []
+    (first,), (last,) = times[0], times[-1]
+    before = 0
+    if start:
+        earlier = narrowed(view.where, f"{key} {'>' if descending else '<'} {first}")
+        counted = ask(f"SELECT COUNT(*) FROM {view.facts.table}{earlier}")
+        before = counted[0][0] if counted else 0
+    where = narrowed(view.where, f"{key} >= {min(first, last)} AND {key} <= {max(first, last)}")
+    order = [key + direction, *(each for each in view.facts.order if each != key)]
+    skipped = max(0, start - before)
+    rows = ask(
+        f"SELECT {', '.join(listed_of(view))} FROM {view.facts.table}{where} "
+        f"ORDER BY {', '.join(order)} LIMIT {skipped + len(times)}"
+    )
+    return rows[skipped:]
+
+
+def listed_of(view: View) -> list[str]:
+    listed = [*(term.sql for term in view.columns.values()), *(term.sql for term in view.split_by)]
+    return listed or [view.facts.key.sql]
+
+
 def read_columns(terms: list[Term], rows: list[tuple]) -> list[tuple]:
     columns = [term.read([row[place] for row in rows]) for place, term in enumerate(terms)]
     return list(zip(*columns, strict=True))
 
 
-def select_rows(view: View, guarded: frozenset[str], start: int, end: int) -> str:
-    listed = [*(term.sql for term in view.columns.values()), *(term.sql for term in view.split_by)]
+def select_rows(view: View, start: int, end: int) -> str:
     order = []
     for sort in view.sorts:
         term = view.sorted_terms[sort.name]
-        sql = sorted_term(term.guarded() if sort.name in guarded else term, sort.absolute)
+        if term.is_constant:
+            continue
+        sql = sorted_term(term, sort.absolute)
         order.append(sql + (" DESC" if sort.descending else ""))
     order += [each for each in view.facts.order if each not in order]
     return (
-        f"SELECT {', '.join(listed) or view.facts.key.sql} FROM {view.facts.table}{view.where} "
+        f"SELECT {', '.join(listed_of(view))} FROM {view.facts.table}{view.where} "
         f"ORDER BY {', '.join(order)} LIMIT {end - start}" + (f" OFFSET {start}" if start else "")
     )
 
@@ -90,4 +135,4 @@ def select_rows(view: View, guarded: frozenset[str], start: int, end: int) -> st
 def sorted_term(term: Term, absolute: bool) -> str:
     if absolute and term.kind in ("integer", "float"):
         return f"ABS({term.sql})"
-    return term.name if term.kind == DATETIME else term.sql
+    return term.name if term.is_time_column and term.units == 1 else term.in_ms().sql

@@ -1,14 +1,12 @@
 """Owns grouped views: the SELECTs of one, a grouping level each, and the rows and columns that they make."""
 
 import functools
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tdengine_perspective.history.aggregates import Measure
 from tdengine_perspective.history.terms import BOOLEAN, DATE, DATETIME, FLOAT, Term
 from tdengine_perspective.history.views import Sort, View
 from tdengine_perspective.history.words import NotAnswered
@@ -78,16 +76,31 @@ def make_table(view: View, ask: Ask) -> Table:
 
 def ask_level(view: View, groups: Sequence[Term], splits: Sequence[Term], ask: Ask) -> Level:
     """Ask for the aggregates of the groups of one level. Raises NotAnswered."""
-    found, measures, terms = ask_measures(view, [*groups, *splits], ask)
+    terms = [*groups, *splits]
+    items = [item for each in view.measures for item in each.items]
+    rows = ask_groups(view, terms, items, ask)
+    keys = read_keys(view, terms, rows)
+    if len(set(keys)) < len(keys):  # to TDengine there are two zeros
+        terms = [
+            replace(each, sql=f"({each.sql}) + 0", column=None) if each.kind == FLOAT else each
+            for each in terms
+        ]
+        rows = ask_groups(view, terms, items, ask)
+        keys = read_keys(view, terms, rows)
+        if len(set(keys)) < len(keys):
+            raise NotAnswered("there are values to group by that Perspective does not tell apart")
+    found = {key: row[len(terms) :] for key, row in zip(keys, rows, strict=True) if row[len(terms)]}
+    if not terms and not found:
+        found = {(): (0, *[None] * len(items))}
     by_values = {
         place: ask_values(view, terms, each.by_values, ask)
-        for place, each in enumerate(measures)
+        for place, each in enumerate(view.measures)
         if each.by_values is not None
     }
     level = Level()
     for key, (count, *values) in found.items():
         cells, at = [], 0
-        for place, each in enumerate(measures):
+        for place, each in enumerate(view.measures):
             taken = values[at : at + len(each.items)]
             if place in by_values:
                 taken = [by_values[place].get(key, {})]
@@ -95,41 +108,6 @@ def ask_level(view: View, groups: Sequence[Term], splits: Sequence[Term], ask: A
             cells.append(each.finish(taken, count))
         level.cells.setdefault(key[: len(groups)], {})[key[len(groups) :]] = tuple(cells)
     return level
-
-
-def ask_measures(
-    view: View, terms: Sequence[Term], ask: Ask
-) -> tuple[dict[Path, tuple], Sequence[Measure], Sequence[Term]]:
-    """By path: COUNT(*) and the measures' items. Asks once more where there are NaN or infinities among them.
-
-    On the live side these are no values at all; leaving them out makes TDengine five times as slow.
-    """
-    measures: Sequence[Measure] = view.measures
-    items = [item for each in measures for item in each.items]
-    probes = sorted({probe for each in measures for probe in each.probes} - set(items))
-    rows = ask_groups(view, terms, [*items, *probes], ask)
-    summed = {probe for each in measures for probe in each.probes}
-    places = [len(terms) + 1 + at for at, item in enumerate([*items, *probes]) if item in summed]
-    if any(is_infinite(row[place]) for row in rows for place in places):
-        measures = [each.guarded() if each.guarded else each for each in measures]
-        items = [item for each in measures for item in each.items]
-        rows = ask_groups(view, terms, items, ask)
-    keys = read_keys(view, terms, rows)
-    if len(set(keys)) < len(keys):  # NaN is a group of its own in TDengine, and so is each of two zeros
-        terms = [each.guarded() for each in terms]
-        rows = ask_groups(view, terms, items, ask)
-        keys = read_keys(view, terms, rows)
-        if len(set(keys)) < len(keys):
-            raise NotAnswered("there are values to group by that Perspective does not tell apart")
-    size = len(terms) + 1 + len(items)
-    found = {key: row[len(terms) : size] for key, row in zip(keys, rows, strict=True) if row[len(terms)]}
-    if not terms and not found:
-        found = {(): (0, *[None] * len(items))}
-    return found, measures, terms
-
-
-def is_infinite(value: Any) -> bool:
-    return value is not None and not math.isfinite(value)
 
 
 def ask_groups(view: View, terms: Sequence[Term], items: Sequence[str], ask: Ask) -> list[tuple]:
@@ -147,14 +125,15 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         f"{'CAST(_wstart AS BIGINT)' if place == step else each.sql} g{place}"
         for place, each in enumerate(terms)
     ]
-    by = ", ".join(each.name for place, each in enumerate(terms) if place != step)
+    varying = [place for place, each in enumerate(terms) if not each.is_constant]
+    by = ", ".join(terms[place].name for place in varying if place != step)
     sql = f"SELECT {', '.join([*listed, 'COUNT(*)', *items])} FROM {view.facts.table}{view.where}"
     if step is not None:
         sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
         sql += f" GROUP BY {by}"
-    if terms:  # without an order, TDengine would limit something else
-        sql += f" ORDER BY g0 LIMIT {MOST_GROUPS + 1}"
+    if varying:  # without an order, TDengine would limit something else
+        sql += f" ORDER BY g{varying[0]} LIMIT {MOST_GROUPS + 1}"
     return sql
 
 

@@ -1,8 +1,10 @@
 """Owns what Perspective's virtual server asks of the look back, and what it is answered."""
 
 import functools
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from perspective.virtual_servers import VirtualServerHandler
@@ -14,7 +16,7 @@ from tdengine_perspective.history.expressions import find_types
 from tdengine_perspective.history.filters import OPERATORS
 from tdengine_perspective.history.grouped import Ask, Table
 from tdengine_perspective.history.spans import Span
-from tdengine_perspective.history.terms import NUMBERS, Facts
+from tdengine_perspective.history.terms import NUMBERS, STRING, Facts
 from tdengine_perspective.history.views import View, read_view
 from tdengine_perspective.history.words import NotAnswered
 
@@ -47,7 +49,6 @@ class Shown:
         self.table: Table | None = None  # of a grouped view
         self.rows = 0
         self.splits: list[tuple] = [()]
-        self.guarded: frozenset[str] = frozenset()  # sorted names of a flat view in which there is NaN
         self.page: tuple[int, int, Table] | None = None  # of a flat view: from, to
 
 
@@ -66,10 +67,14 @@ class History(VirtualServerHandler):
         self.failure: str | None = None
         self.views: dict[str, Shown] = {}
         self.size: tuple[float, int] | None = None  # when it was asked for, and what it was
+        self.infinite: dict[str, tuple[float, bool]] = {}  # columns: when asked, whether there is NaN in them
 
     def get_features(self) -> dict[str, Any]:
         aggregates = {
-            kind: [*names, *([[each, ["float"]] for each in BY_ANOTHER] if kind in NUMBERS else [])]
+            kind: [
+                *names,
+                *([[each, ["float"]] for each in BY_ANOTHER] if kind in (*NUMBERS, STRING) else []),
+            ]
             for kind, names in AGGREGATES.items()
         }
         return {
@@ -116,7 +121,10 @@ class History(VirtualServerHandler):
 
     @in_words
     def table_make_view(self, table_name: str, view_name: str, config: Config) -> None:
-        shown = Shown(read_view(config, self.facts, self.span))
+        view = read_view(config, self.facts, self.span)
+        if infinite := self.find_infinite(view.doubtful):
+            view = read_view(config, replace(self.facts, infinite=infinite), self.span)
+        shown = Shown(view)
         self.find(shown)
         self.views[view_name] = shown
 
@@ -133,9 +141,7 @@ class History(VirtualServerHandler):
             return {name: kind for name, (kind, _) in shown.table.columns.items()}
         return {
             name: kind
-            for name, (kind, _) in flat.fetch(
-                shown.view, shown.splits, shown.guarded, 0, 0, self.ask
-            ).columns.items()
+            for name, (kind, _) in flat.fetch(shown.view, shown.splits, 0, 0, self.ask).columns.items()
         }
 
     @in_words
@@ -159,7 +165,8 @@ class History(VirtualServerHandler):
         if name not in shown.view.columns:
             raise NotAnswered(f"there is no column {column_name}")
         if shown.table is None:
-            return flat.min_max(shown.view, name, self.ask)
+            doubtful = [name] if shown.view.columns[name].may_be_infinite else []
+            return flat.min_max(shown.view, name, self.find_infinite(doubtful), self.ask)
         named = [column_name] if column_name in shown.table.columns else shown.table.columns_of(name)
         below = [place for place, path in enumerate(shown.table.paths) if path]
         values = [values[place] for _, values in map(shown.table.columns.get, named) for place in below]
@@ -182,9 +189,25 @@ class History(VirtualServerHandler):
         table, first = self.part_of(shown, start, end)
         names = list(table.columns)[viewport.get("start_col") or 0 : viewport.get("end_col")]
         cut = slice(start - first, end - first)
-        columns = self.path_columns(shown.view, table.paths[cut])
+        paths = table.paths[cut]  # fewer, where some rows have gone since they were counted
+        columns = self.path_columns(shown.view, paths)
         columns += [(name, table.columns[name][0], table.columns[name][1][cut]) for name in names]
-        data.from_arrow_ipc(to_arrow(columns, end - start))
+        data.from_arrow_ipc(to_arrow(columns, len(paths)))
+
+    def find_infinite(self, names: Iterable[str]) -> frozenset[str]:
+        """The columns among these in which there is NaN or infinity: their sum is that, or none."""
+        now = time.monotonic()
+        old = [name for name in names if now - self.infinite.get(name, (float("-inf"),))[0] > self.span.keeps]
+        if old:
+            sums = [f"{what}({self.facts.terms[name].sql})" for name in old for what in ("SUM", "COUNT")]
+            condition = self.span.condition(self.facts.schema.key, self.facts.schema.units)
+            where = f" WHERE {condition}" if condition else ""
+            rows = self.ask(f"SELECT {', '.join(sums)} FROM {self.facts.table}{where}")
+            found = rows[0] if rows else [0, 0] * len(old)
+            for name, total, count in zip(old, found[::2], found[1::2], strict=True):
+                is_infinite = bool(count) if total is None else not math.isfinite(total)
+                self.infinite[name] = (now, is_infinite)
+        return frozenset(name for name in names if self.infinite[name][1])
 
     def path_columns(self, view: View, paths: list[tuple]) -> list[tuple[str, str, list[Any]]]:
         """What says of which group each row is."""
@@ -206,10 +229,8 @@ class History(VirtualServerHandler):
             shown.page = (
                 start,
                 end,
-                flat.fetch(shown.view, shown.splits, shown.guarded, start, end, self.ask),
+                flat.fetch(shown.view, shown.splits, start, end, self.ask),
             )
-            if shown.page[2].rows < end - start:  # some have gone since they were counted
-                raise NotAnswered("the rows have just changed")
         return shown.page[2], shown.page[0]
 
     def up_to_date(self, name: str) -> Shown:
@@ -224,7 +245,7 @@ class History(VirtualServerHandler):
     def find(self, shown: Shown) -> None:
         view = shown.view
         if view.is_flat:
-            shown.rows, shown.guarded = flat.count_rows(view, self.ask)
+            shown.rows = flat.count_rows(view, self.ask)
             shown.splits = flat.ask_splits(view, self.ask)
             shown.page = None
         else:

@@ -46,6 +46,7 @@ class View:
     sorts: list[Sort]
     column_sorts: list[Sort]
     sorted_terms: dict[str, Term] = field(default_factory=dict)  # of a flat view
+    doubtful: list[str] = field(default_factory=list)  # columns that it is made of, where there may be NaN
 
     @property
     def is_flat(self) -> bool:
@@ -66,11 +67,14 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         raise NotAnswered("there are no window functions in the look back")
     if config.get("split_rollup_mode", "flat") not in ("flat", None):
         raise NotAnswered("there are no totals of a split in the look back")
-    terms = {**facts.terms, **compile_all(config.get("expressions") or {}, facts)}
+    expressions, computed_with = compile_all(config.get("expressions") or {}, facts)
+    terms = {**facts.terms, **expressions}
+    used = set(computed_with)
 
     def term(name: str) -> Term:
         if name not in terms:
             raise NotAnswered(f"there is no column {name}")
+        used.add(name)
         return terms[name]
 
     mode = config.get("group_rollup_mode") or "rollup"
@@ -80,6 +84,8 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
     split_by = grouping(config.get("split_by") or [], term)
     names = [name for name in (config.get("columns") or []) if name is not None]
     columns = {name: term(name) for name in names}
+    if not group_by and mode != "total":  # they are read as they are
+        used -= set(names) - set(computed_with)
     sorts, column_sorts, sorted_names = read_sorts(config.get("sort") or [], names)
     depth = config.get("group_by_depth")
     view = View(
@@ -102,6 +108,7 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
         for each in (view.sorts, view.column_sorts):
             each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
+    view.doubtful.extend(name for name in facts.terms if name in used and facts.terms[name].may_be_infinite)
     return view
 
 
@@ -116,18 +123,18 @@ def grouping(names: Sequence[str], term: Any) -> list[Term]:
 
 def read_measure(name: str, term: Any, asked: Any, facts: Facts) -> Measure:
     """The aggregate of a column that a configuration names: `"avg"`, or `["max by", ["voltage"]]`."""
-    own, key = term(name), facts.schema.key
+    own = term(name)
     if asked is None:
-        return measure(name, own, default(own), key)
+        return measure(name, own, default(own), facts)
     if isinstance(asked, str):
-        return measure(name, own, asked, key)
+        return measure(name, own, asked, facts)
     aggregate, *rest = asked
     others = rest[0] if rest and not isinstance(rest[0], str) else rest
     if not others:
-        return measure(name, own, aggregate, key)
+        return measure(name, own, aggregate, facts)
     if aggregate not in BY_ANOTHER or len(others) != 1:
         raise NotAnswered(f"there is no {aggregate!r} in the look back")
-    return measure(name, own, aggregate, key, term(others[0]))
+    return measure(name, own, aggregate, facts, term(others[0]))
 
 
 def read_sorts(asked: Sequence[Any], shown: Sequence[str]) -> tuple[list[Sort], list[Sort], list[str]]:
@@ -157,9 +164,13 @@ def conditions(config: Mapping[str, Any], facts: Facts, span: Span, term: Any) -
         f"({condition(name, term(name), operator, value[0] if value else None, key)})"
         for name, operator, *value in config.get("filter") or []
     ]
-    joined = (" OR " if config.get("filter_op") == "or" else " AND ").join(filters)
+    if config.get("filter_op") == "or" and len(filters) > 1:
+        filters = [f"({' OR '.join(filters)})"]
     within = span.condition(key, facts.schema.units)
-    if within and joined:
-        joined = f"{within} AND ({joined})" if len(filters) > 1 else f"{within} AND {joined}"
-    whole = joined or within
+    whole = " AND ".join([within, *filters] if within else filters)
     return f" WHERE {whole}" if whole else ""
+
+
+def narrowed(where: str, condition: str) -> str:
+    """The conditions and one more."""
+    return f"{where} AND {condition}" if where else f" WHERE {condition}"

@@ -1,0 +1,296 @@
+"""The statements that views of the look back become: their text, and what never gets into it."""
+
+import json
+from typing import Any
+
+import perspective
+import pytest
+
+from tdengine_perspective.history.handler import History
+from tdengine_perspective.history.spans import Span
+from tdengine_perspective.history.terms import Facts
+from tdengine_perspective.history.words import NotAnswered
+from tdengine_perspective.mirror.schema import Column, Schema
+
+COLUMNS = (
+    Column("ts", "timestamp", "TIMESTAMP"),
+    Column("current", "current", "FLOAT"),
+    Column("voltage", "voltage", "INT"),
+    Column("ok", "ok", "BOOL"),
+    Column("odd ` name", "odd ` name", "INT"),
+    Column("groupid", "groupid", "INT"),
+    Column("location", "location", "VARCHAR"),
+)
+FACTS = Facts("`power`.`meters`", Schema(COLUMNS, (), 2, 1, 2))
+FROM = "FROM `power`.`meters`"
+MOST = "ORDER BY g0 LIMIT 200001"
+PROBE = f"SELECT SUM(`current`), COUNT(`current`) {FROM}"  # would have been NaN, if there were any in it
+
+
+class Asked:
+    """A history whose questions are noted, and answered with what there is for their beginnings."""
+
+    def __init__(self, answers: dict[str, list[tuple]] | None = None, span: str = "all"):
+        self.statements: list[str] = []
+        self.answers = answers or {}
+        self.history = History("meters_history", FACTS, Span.parse(span), self.ask)
+        self.server = perspective.VirtualServer(self.history)
+        self.client = perspective.Client(self.handle, lambda: None)
+        self.table = self.client.open_table("meters_history")
+
+    def ask(self, sql: str) -> list[tuple]:
+        self.statements.append(sql)
+        if sql in self.answers:
+            return self.answers[sql]
+        return [(0,)] if sql.startswith("SELECT COUNT(*) FROM") else []
+
+    def handle(self, request: bytes) -> None:
+        self.client.handle_response(self.server.handle_request(request))
+
+    def make(self, **config: Any) -> "perspective.View":
+        self.statements.clear()
+        return self.table.view(**config)
+
+
+def statements(span: str = "all", **config: Any) -> list[str]:
+    asked = Asked(span=span)
+    asked.make(**config)
+    return asked.statements
+
+
+def test_a_grouped_view_is_a_statement_a_level() -> None:
+    items = "COUNT(*), AVG(`current`)"
+    assert statements(
+        group_by=["location", "groupid"], columns=["current"], aggregates={"current": "avg"}
+    ) == [
+        PROBE,
+        f"SELECT {items} {FROM}",
+        f"SELECT `location` g0, {items} {FROM} GROUP BY `location` {MOST}",
+        f"SELECT `location` g0, `groupid` g1, {items} {FROM} GROUP BY `location`, `groupid` {MOST}",
+    ]
+
+
+def test_a_chart_asks_for_its_groups_alone() -> None:
+    assert statements(group_by=["location"], columns=["voltage"], group_rollup_mode="flat", span="1h") == [
+        f"SELECT `location` g0, COUNT(*), SUM(`voltage`) {FROM} WHERE `ts` >= NOW() - 1h "
+        f"GROUP BY `location` {MOST}"
+    ]
+
+
+def test_steps_of_time_are_intervals() -> None:
+    assert statements(
+        expressions={"step": "bucket(\"timestamp\", '5m')"},
+        group_by=["step"],
+        split_by=["location"],
+        columns=["voltage"],
+        group_rollup_mode="flat",
+    ) == [
+        f"SELECT CAST(_wstart AS BIGINT) g0, `location` g1, COUNT(*), SUM(`voltage`) {FROM} "
+        f"PARTITION BY `location` INTERVAL(5m) {MOST}"
+    ]
+
+
+def test_a_column_that_is_sorted_by_is_asked_for_too() -> None:
+    (whole, groups) = statements(
+        group_by=["location"], columns=["voltage"], sort=[["groupid", "desc"]], aggregates={"groupid": "high"}
+    )
+    groupid = "CASE WHEN `ts` IS NOT NULL THEN `groupid` END"  # of rows, not of subtables
+    assert whole == f"SELECT COUNT(*), SUM(`voltage`), MAX({groupid}) {FROM}"
+    assert f"MAX({groupid})" in groups
+
+
+def test_rows_are_fetched_a_page_at_a_time() -> None:
+    count = f"SELECT COUNT(*) {FROM}"
+    page = f"SELECT `voltage` {FROM} ORDER BY `current` DESC, `ts`, tbname LIMIT 2 OFFSET 10"
+    asked = Asked({count: [(1000,)], page: [(1,), (2,)]})
+    view = asked.make(columns=["voltage"], sort=[["current", "desc"]])
+    assert view.to_columns(start_row=10, end_row=12) == {"voltage": [1, 2]}
+    assert asked.statements == [PROBE, count, page]
+
+
+def test_columns_with_nan_are_taken_without_it() -> None:
+    number = "CAST(`current` AS DOUBLE)"
+    finite = (
+        f"CASE WHEN {number} BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 THEN {number} END"
+    )
+    for total in (float("nan"), float("inf"), None):
+        asked = Asked({PROBE: [(total, 2)]})
+        asked.make(group_by=["location"], columns=["current"], group_rollup_mode="total")
+        assert asked.statements == [PROBE, f"SELECT COUNT(*), SUM({finite}) {FROM}"]
+
+
+def test_rows_by_time_are_asked_for_by_their_times() -> None:
+    """Those of one time in an order of their own: by both at once, TDengine would sort all rows."""
+    asked = Asked(
+        {
+            f"SELECT COUNT(*) {FROM}": [(1000,)],
+            f"SELECT CAST(`ts` AS BIGINT) {FROM} ORDER BY `ts` DESC LIMIT 2 OFFSET 4": [(70,), (60,)],
+            f"SELECT COUNT(*) {FROM} WHERE `ts` > 70": [(3,)],
+            f"SELECT `voltage` {FROM} WHERE `ts` >= 60 AND `ts` <= 70 ORDER BY `ts` DESC, tbname LIMIT 3": [
+                (0,),
+                (1,),
+                (2,),
+            ],
+        }
+    )
+    view = asked.make(columns=["voltage"], sort=[["timestamp", "desc"]])
+    assert view.to_columns(start_row=4, end_row=6) == {"voltage": [1, 2]}
+
+
+FILTERS = {
+    ("voltage", "==", 210.5): "`voltage` IN (210)",
+    ("voltage", "!=", 210): "(`voltage` NOT IN (210) OR `voltage` IS NULL)",
+    ("voltage", ">=", -1): "`voltage` >= -1",
+    ("ok", "==", True): "`ok` = true",
+    ("ok", "!=", True): "(`ok` = false OR `ok` IS NULL)",
+    ("timestamp", ">", 1700000000000): "`ts` >= 1700000000001",
+    ("timestamp", "<=", "2023-11-14T22:13:20Z"): "`ts` < 1700000000001",
+    ("location", "==", "San Jose"): "`location` IN ('San Jose')",
+    ("location", "in", ("a", "b")): "`location` IN ('a', 'b')",
+    ("location", "in", ()): "`ts` IS NULL",
+    ("location", "begins with", "50%_"): "`location` LIKE '50\\\\%\\\\_%'",
+    ("location", "not contains", "a"): "`location` NOT LIKE '%a%'",
+    ("location", "is null", None): "`location` IS NULL",
+    ("odd ` name", "==", 1): "`odd `` name` IN (1)",
+}
+
+
+@pytest.mark.parametrize("term", FILTERS, ids=str)
+def test_a_filter_is_a_condition(term: tuple) -> None:
+    name, operator, value = term
+    asked = statements(
+        columns=["voltage"], filter=[[name, operator, list(value) if type(value) is tuple else value]]
+    )
+    assert asked[0] == f"SELECT COUNT(*) {FROM} WHERE ({FILTERS[term]})"
+
+
+def test_filters_are_joined_by_or_within_the_span() -> None:
+    asked = statements(
+        columns=["voltage"], span="5m", filter=[["voltage", ">", 1], ["ok", "==", True]], filter_op="or"
+    )
+    assert asked[0].endswith(" WHERE `ts` >= NOW() - 5m AND ((`voltage` > 1) OR (`ok` = true))")
+
+
+HOSTILE = [
+    "'",
+    "''; DROP DATABASE power; --",
+    "\\",
+    "\\'; DROP DATABASE power; --",
+    "`",
+    "a\nb",
+    "%' OR '1'='1",
+    "😀'",
+    "\\\\' OR 1=1",
+]
+
+
+def literals(sql: str) -> list[str]:
+    """The texts in a statement, as TDengine reads them. Fails where one does not end."""
+    found, rest = [], sql
+    while "'" in rest:
+        _, _, rest = rest.partition("'")
+        text = ""
+        while not rest.startswith("'"):
+            assert rest, f"a text without an end: {sql}"
+            taken = 2 if rest.startswith("\\") else 1
+            text += rest[taken - 1 : taken]
+            rest = rest[taken:]
+        found.append(text)
+        rest = rest[1:]
+    return found
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("operator", ["==", "!=", "<", "in", "not in"])
+def test_a_viewers_text_is_nothing_but_a_literal(text: str, operator: str) -> None:
+    value = [text] if "in" in operator else text
+    for sql in statements(columns=["voltage"], filter=[["location", operator, value]]):
+        assert set(literals(sql)) <= {text}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_pattern_is_nothing_but_a_literal(text: str) -> None:
+    for sql in statements(columns=["voltage"], filter=[["location", "contains", text]]):
+        for pattern in literals(sql):
+            assert pattern.startswith("%")
+            assert pattern.endswith("%")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"columns": ["nothing` FROM x"]},
+        {"group_by": ["ts"]},  # its name in TDengine; in Perspective it is the timestamp
+        {"group_by": ["location"], "columns": ["voltage"], "aggregates": {"voltage": "sum(1); DROP"}},
+        {"group_by": ["location"], "columns": ["voltage"], "aggregates": {"voltage": ["max by", ["x"]]}},
+        {"columns": ["voltage"], "filter": [["nothing", "==", 1]]},
+        {"columns": ["voltage"], "filter": [["voltage", "= 1 OR 1", 1]]},
+        {"columns": ["voltage"], "filter": [["voltage", "==", "1; DROP"]]},
+        {"columns": ["voltage"], "filter": [["location", "matches", "a"]]},
+        {"columns": ["voltage"], "sort": [["nothing", "asc"]]},
+        {"columns": ["e"], "expressions": {"e": "random()"}},
+        {"columns": ["location"], "group_by": ["groupid"], "aggregates": {"location": "sum"}},
+    ],
+    ids=json.dumps,
+)
+def test_what_cant_be_had_is_refused_in_words(config: dict[str, Any]) -> None:
+    asked = Asked()
+    with pytest.raises(perspective.PerspectiveError):
+        asked.make(**config)
+    assert asked.statements == []
+    assert asked.history.failure
+    assert "\n" not in asked.history.failure
+    assert "Traceback" not in asked.history.failure
+
+
+def test_too_many_groups_are_refused_with_what_to_narrow() -> None:
+    asked = Asked({f"SELECT `voltage` g0, COUNT(*) {FROM} GROUP BY `voltage` {MOST}": [(1, 1)] * 200_001})
+    with pytest.raises(perspective.PerspectiveError):
+        asked.make(group_by=["voltage"], columns=[], group_rollup_mode="flat")
+    assert asked.history.failure == (
+        "this view has more than 200,000 groups: choose a shorter time, filter, or group by less"
+    )
+
+
+def test_why_tdengine_did_not_answer_is_told() -> None:
+    asked = Asked()
+
+    def ask(sql: str) -> list[tuple]:
+        raise NotAnswered("TDengine took longer than 10 s")
+
+    asked.history.ask = ask
+    with pytest.raises(perspective.PerspectiveError):
+        asked.make(columns=["voltage"])
+    assert asked.history.failure == "TDengine took longer than 10 s"
+
+
+def test_what_was_found_is_kept_for_a_while() -> None:
+    asked = Asked()
+    view = asked.make(group_by=["location"], columns=["voltage"])
+    view.num_rows()
+    before = len(asked.statements)
+    view.to_columns()
+    view.num_rows()
+    view.schema()
+    assert len(asked.statements) == before
+
+
+def test_the_tables_size_is_asked_for_once_in_a_while() -> None:
+    asked = Asked({f"SELECT COUNT(*) {FROM}": [(12,)]})
+    assert [asked.table.size() for _ in range(40)] == [12] * 40
+    assert asked.statements == [f"SELECT COUNT(*) {FROM}"]
+
+
+def test_the_rows_are_split_and_the_paths_are_those_of_the_engine() -> None:
+    items = "COUNT(*), SUM(`voltage`)"
+    both = f"SELECT `location` g0, `groupid` g1, {items} {FROM} GROUP BY `location`, `groupid` {MOST}"
+    whole = f"SELECT `groupid` g0, {items} {FROM} GROUP BY `groupid` {MOST}"
+    found = [("b", 1, 3, 6), (None, None, 1, 7), ("gone", 1, 0, None)]
+    asked = Asked({whole: [(1, 3, 6), (None, 1, 7)], both: found})
+    view = asked.make(group_by=["location"], split_by=["groupid"], columns=["voltage"])
+    assert view.to_columns() == {
+        "__ROW_PATH__": [[], [None], ["b"]],
+        "null|voltage": [7, 7, None],
+        "1|voltage": [6, None, 6],
+    }
+    assert view.schema() == {"voltage": "integer"}
