@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tdengine_emulator import server, sql, store, wire
+from tdengine_emulator import expressions, grammar, server, store, wire
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS = sorted((ROOT / "tests" / "recordings").glob("*.jsonl"))
@@ -76,7 +76,7 @@ def page() -> str:
 def rules() -> Iterator[tuple[str, str, str]]:
     """The grammar's rules and terminals: name, definition, and the heading that they stand under."""
     heading = ""
-    for block in re.split(r"\n(?! )", sql.GRAMMAR):
+    for block in re.split(r"\n(?! )", grammar.GRAMMAR):
         if block.startswith("//"):
             heading = block.removeprefix("// ")
         elif found := re.match(r"[!?]*(\w+)(?:\.\d)?: (.*)", block, re.DOTALL):
@@ -113,7 +113,7 @@ def statements() -> Iterator[str]:
     yield ""
     yield "Words in capitals are written as they stand, in any case; small words are other rules. `[ ]` may"
     yield "be left out, and what `*` or `+` follows may come several times. A name without backquotes is made"
-    yield f"small and may be none of TDengine's {len(sql.RESERVED_WORDS)}"
+    yield f"small and may be none of TDengine's {len(grammar.RESERVED_WORDS)}"
     yield "[reserved words](../tdengine_emulator/reserved-words.txt); one in backquotes may be any,"
     yield "and differ from another by its case alone."
     yield ""
@@ -187,7 +187,7 @@ def functions() -> Iterator[str]:
     yield "## Functions"
     yield ""
     rows = []
-    for name, gives in sorted(sql.FUNCTIONS.items()):
+    for name, gives in sorted(expressions.FUNCTIONS.items()):
         seen = seen_function(name)
         example = f"`{seen.example}`" if seen.example else ""
         rows.append((f"`{name.upper()}`", gives, example, seen.link))
@@ -283,7 +283,7 @@ def limits() -> Iterator[str]:
     yield "## Limits"
     yield ""
     known = [
-        ("a statement", sql.MAX_LENGTH, "bytes of UTF-8"),
+        ("a statement", grammar.MAX_LENGTH, "bytes of UTF-8"),
         (
             "a table's columns and tags, where TDengine has 4,096: SQLite holds no more",
             store.MOST_IN_SQLITE,

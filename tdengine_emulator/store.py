@@ -18,6 +18,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tdengine_emulator import computing
 from tdengine_emulator.wire import TYPES, Column, TaosError, refuse_if, storable
 
 log = logging.getLogger("tdengine_emulator")
@@ -185,20 +186,6 @@ class Result:
     use: str | None = None
 
 
-class Newest:
-    """SQLite's aggregate newest(time, value): the value at the newest time."""
-
-    def __init__(self) -> None:
-        self.time = self.value = None
-
-    def step(self, time: int, value: Any) -> None:
-        if self.time is None or time > self.time:
-            self.time, self.value = time, value
-
-    def finalize(self) -> Any:
-        return self.value
-
-
 class Store:
     """The data of one emulator: in memory, or in a directory's SQLite file, where every commit is durable."""
 
@@ -211,7 +198,7 @@ class Store:
             self.mark_names()
             row = (1, "localhost:6030", 0, 256, "ready", *[milliseconds()] * 2, "")
             self.rows("INSERT INTO ins_dnodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
-        self.sqlite.create_aggregate("newest", 2, Newest)
+        computing.install(self.sqlite)
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
         self.thinned: set[int] = set()  # the tables of which the log has said that rows leave
 

@@ -6,7 +6,7 @@ import pytest
 from support import ROOT
 
 from tdengine_emulator import describe
-from tdengine_emulator.sql import FUNCTIONS
+from tdengine_emulator.expressions import FUNCTIONS
 
 PAGE = ROOT / "docs" / "emulator-sql.md"
 

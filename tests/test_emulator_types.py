@@ -14,7 +14,7 @@ import taosws
 from conftest import TDengine
 from test_emulator_meaning import fails, rows
 
-from tdengine_emulator.sql import RESERVED_WORDS
+from tdengine_emulator.grammar import RESERVED_WORDS
 from tdengine_emulator.store import MOST_IN_SQLITE
 
 T = 1700000000000
