@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import perspective
@@ -44,6 +45,7 @@ _numbers = itertools.count()
 VIEWS_A_TABLE = 50
 PATH = "__ROW_PATH__"
 BAR = "¦"
+INDEX = "the row's number"
 RELATIVE = 1e-9  # what floats may differ by, as sums depend on their order
 ABSOLUTE = 1e-12  # of the greatest number in a column
 
@@ -343,7 +345,9 @@ class Comparison:
     def flat(self, names: Sequence[str]) -> dict[str, list]:
         """Columns of the rows that the view is of, in the order of time."""
         plain = {name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view}
-        view = self.pair.live.table.view(columns=list(dict.fromkeys(names)), **copy.deepcopy(plain))
+        plain = copy.deepcopy(plain)
+        plain["expressions"] = {**plain.get("expressions", {}), INDEX: "index()"}
+        view = self.pair.live.table.view(columns=list(dict.fromkeys([*names, INDEX])), **plain)
         try:
             return view.to_columns()
         finally:
@@ -359,11 +363,12 @@ class Comparison:
         return any(self.are_close(column, one, value) for one in chosen(aggregate, values))
 
     def rows_of(self, label: str, path: Any, column: str) -> list[tuple]:
-        """Of a cell's rows: when each is, what its aggregate goes by, and the column's value."""
+        """Of a cell's rows: their time, what its aggregate goes by, and the column's value."""
         groups, splits = self.view.get("group_by", []), self.view.get("split_by", [])
         asked = self.view.get("aggregates", {}).get(column)
         other = asked[1][0] if isinstance(asked, list) else column
         flat = self.flat([*groups, *splits, column, other])
+        keys = [self.pair.rows[at][0] for at in flat[INDEX]]
         path = path if isinstance(path, list) else []
         found = []
         for place, value in enumerate(flat[column]):
@@ -372,7 +377,7 @@ class Comparison:
                 continue
             parts = [label_of(self.kind(name), flat[name][place]) for name in splits]
             if "|".join([*(part.replace("|", BAR) for part in parts), column]) == label:
-                found.append((place, flat[other][place], value))
+                found.append((keys[place], flat[other][place], value))
         return found
 
     def touching(self, difference: Difference) -> set[str]:
@@ -388,7 +393,9 @@ class Comparison:
         return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
 
     def kind(self, name: str) -> str:
-        return self.pair.schema.perspective.get(name, "")
+        if name in self.pair.schema.perspective:
+            return self.pair.schema.perspective[name]
+        return Reader(self.view["expressions"][name], self.pair.schema.perspective).read()
 
 
 def parts_of(text: str) -> set[str]:
@@ -424,10 +431,12 @@ def chosen(aggregate: str, rows: list[tuple]) -> list:
             counted = Counter(present)
             return [value for value, count in counted.items() if count == max(counted.values())]
         case "max by" | "min by":
-            known = [other for _, other, _ in rows if other is not None]
-            best = (max if aggregate == "max by" else min)(known, default=None)
+            choose = max if aggregate == "max by" else min
+            best = choose((other for _, other, _ in rows), key=lambda other: (other is not None, other))
             return [value for _, other, value in rows if other == best]
-    return []
+        case _:
+            end = (min if aggregate == "first" else max)(at for at, _, _ in rows)
+            return [value for at, _, value in rows if at == end]
 
 
 def label_of(kind: str, value: Any) -> str:
@@ -436,6 +445,9 @@ def label_of(kind: str, value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if kind in ("date", "datetime"):
+        moment = datetime(1970, 1, 1) + timedelta(milliseconds=value)
+        return f"{moment:%Y-%m-%d}" if kind == "date" else f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -469,10 +481,21 @@ def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
     return comparison.aggregate(difference.column) == "any" and is_nothing_as_zero(difference)
 
 
-def is_end_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
-    ends = ("first", "last", "last by index", "last minus first")
-    is_end = comparison.aggregate(difference.column) in ends and is_nothing_as_zero(difference)
-    return is_end and not comparison.rows_of(*difference.where, difference.column)
+def is_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
+    if not comparison.is_grouped or not is_nothing_as_zero(difference):
+        return False
+    return not comparison.rows_of(*difference.where, difference.column)
+
+
+def is_extreme_of_dates(comparison: Comparison, difference: Difference) -> bool:
+    """The engine packs year, month and day into one number."""
+    return difference.what == "extremes" and comparison.kind(difference.column) == "date"
+
+
+def is_extreme_of_bytes(comparison: Comparison, difference: Difference) -> bool:
+    kinds = {column.label: column.kind for column in comparison.pair.schema.columns}
+    is_of_bytes = kinds.get(difference.column) in ("VARBINARY", "GEOMETRY", "JSON")
+    return difference.what == "extremes" and is_of_bytes and difference.history == (None, None)
 
 
 def is_count_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
@@ -482,11 +505,14 @@ def is_count_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
 
 def is_quartile_of_floats(comparison: Comparison, difference: Difference) -> bool:
     aggregate = comparison.aggregate(difference.column)
-    if aggregate not in ("q1", "q3") or difference.what not in ("value", "part"):
+    if aggregate not in ("q1", "median", "q3") or difference.what not in ("value", "part"):
         return False
     values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
     ordered = sorted(values, key=lambda value: (value is not None, value))
-    place = len(ordered) * (1 if aggregate == "q1" else 3) // 4
+    place = len(ordered) * {"q1": 1, "median": 2, "q3": 3}[aggregate] // 4
+    if aggregate == "median" and ordered and len(ordered) % 2 == 0 and ordered[place - 1] is not None:
+        middle = (ordered[place - 1] + ordered[place]) / 2
+        return comparison.are_close(difference.column, middle, difference.history)
     return bool(ordered) and comparison.are_close(difference.column, ordered[place], difference.history)
 
 
@@ -509,9 +535,11 @@ Known = tuple[str, Callable[[Comparison, Difference], bool]]
 KNOWN: list[Known] = [
     ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
-    ("first and last of no rows: none, where the engine has 0, an empty text or false", is_end_of_no_rows),
+    ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
+    ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
+    ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
-    ("q1 and q3 of floats: the value at that place, where the engine takes the mean of two others", is_quartile_of_floats),
+    ("median, q1 and q3 of floats: the value at that place, where the engine takes two that need not be neighbours", is_quartile_of_floats),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
     ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
 ]
