@@ -482,9 +482,18 @@ def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
 
 
 def is_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
-    if not comparison.is_grouped or not is_nothing_as_zero(difference):
+    """Of dates, the engine's nothing is the year 0."""
+    is_none = difference.what in ("value", "part") and difference.history is None
+    return is_none and comparison.is_grouped and not comparison.rows_of(*difference.where, difference.column)
+
+
+def is_sum_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
+    """The least integer of 32 bits has no absolute value in 32 bits."""
+    if comparison.aggregate(difference.column) != "sum abs" or difference.what not in ("value", "part"):
         return False
-    return not comparison.rows_of(*difference.where, difference.column)
+    values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
+    right = sum(abs(value) for value in values if value is not None)
+    return -(2**31) in values and comparison.are_close(difference.column, right, difference.history)
 
 
 def is_extreme_of_dates(comparison: Comparison, difference: Difference) -> bool:
@@ -536,6 +545,7 @@ KNOWN: list[Known] = [
     ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
+    ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
