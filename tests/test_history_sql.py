@@ -24,7 +24,10 @@ COLUMNS = (
 FACTS = Facts("`power`.`meters`", Schema(COLUMNS, (), 2, 1, 2))
 FROM = "FROM `power`.`meters`"
 MOST = "ORDER BY g0 LIMIT 200001"
-PROBE = f"SELECT SUM(`current`), COUNT(`current`) {FROM}"  # would have been NaN, if there were any in it
+PROBE = (  # how many subtables have NaN in it, and so no sum
+    "SELECT SUM(CASE WHEN s0 IS NULL AND c0 > 0 THEN 1 ELSE 0 END) FROM "
+    f"(SELECT SUM(`current`) s0, COUNT(`current`) c0 {FROM} PARTITION BY tbname)"
+)
 
 
 class Asked:
@@ -113,10 +116,10 @@ def test_columns_with_nan_are_taken_without_it() -> None:
     finite = (
         f"CASE WHEN {number} BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 THEN {number} END"
     )
-    for total in (float("nan"), float("inf"), None):
-        asked = Asked({PROBE: [(total, 2)]})
+    for subtables, number in ((0, "`current`"), (None, "`current`"), (3, finite)):
+        asked = Asked({PROBE: [(subtables,)]})
         asked.make(group_by=["location"], columns=["current"], group_rollup_mode="total")
-        assert asked.statements == [PROBE, f"SELECT COUNT(*), SUM({finite}) {FROM}"]
+        assert asked.statements == [PROBE, f"SELECT COUNT(*), SUM({number}) {FROM}"]
 
 
 def test_rows_by_time_are_asked_for_by_their_times() -> None:

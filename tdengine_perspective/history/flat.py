@@ -3,7 +3,7 @@
 from typing import Any
 
 from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, label_of, rank
-from tdengine_perspective.history.terms import BOOLEAN, UNGROUPABLE, Term, finite
+from tdengine_perspective.history.terms import BOOLEAN, NUMBERS, UNGROUPABLE, Term, finite
 from tdengine_perspective.history.views import View, narrowed
 from tdengine_perspective.history.words import NotAnswered
 
@@ -133,6 +133,6 @@ def select_rows(view: View, start: int, end: int) -> str:
 
 
 def sorted_term(term: Term, absolute: bool) -> str:
-    if absolute and term.kind in ("integer", "float"):
-        return f"ABS({term.sql})"
+    if absolute and term.kind in NUMBERS:
+        return f"ABS({term.as_double})"  # there is no ABS of a DECIMAL
     return term.name if term.is_time_column and term.units == 1 else term.in_ms().sql

@@ -1,7 +1,6 @@
 """Owns what Perspective's virtual server asks of the look back, and what it is answered."""
 
 import functools
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -195,18 +194,24 @@ class History(VirtualServerHandler):
         data.from_arrow_ipc(to_arrow(columns, len(paths)))
 
     def find_infinite(self, names: Iterable[str]) -> frozenset[str]:
-        """The columns among these in which there is NaN or infinity: their sum is that, or none."""
+        """The columns among these in which there is NaN or infinity.
+
+        TDengine gives no sum of a subtable that has some, and leaves it out of the sum of all.
+        """
         now = time.monotonic()
         old = [name for name in names if now - self.infinite.get(name, (float("-inf"),))[0] > self.span.keeps]
         if old:
-            sums = [f"{what}({self.facts.terms[name].sql})" for name in old for what in ("SUM", "COUNT")]
             condition = self.span.condition(self.facts.schema.key, self.facts.schema.units)
             where = f" WHERE {condition}" if condition else ""
-            rows = self.ask(f"SELECT {', '.join(sums)} FROM {self.facts.table}{where}")
-            found = rows[0] if rows else [0, 0] * len(old)
-            for name, total, count in zip(old, found[::2], found[1::2], strict=True):
-                is_infinite = bool(count) if total is None else not math.isfinite(total)
-                self.infinite[name] = (now, is_infinite)
+            by = " PARTITION BY tbname" if self.facts.schema.tags is not None else ""
+            named = list(enumerate(self.facts.terms[name].sql for name in old))
+            sums = ", ".join(f"SUM({sql}) s{place}, COUNT({sql}) c{place}" for place, sql in named)
+            without = ", ".join(
+                f"SUM(CASE WHEN s{place} IS NULL AND c{place} > 0 THEN 1 ELSE 0 END)" for place, _ in named
+            )
+            rows = self.ask(f"SELECT {without} FROM (SELECT {sums} FROM {self.facts.table}{where}{by})")
+            for name, found in zip(old, rows[0] if rows else [0] * len(old), strict=True):
+                self.infinite[name] = (now, bool(found))
         return frozenset(name for name in names if self.infinite[name][1])
 
     def path_columns(self, view: View, paths: list[tuple]) -> list[tuple[str, str, list[Any]]]:
