@@ -49,8 +49,8 @@ INDEX = "the row's number"
 RELATIVE = 1e-9  # what floats may differ by, as sums depend on their order
 ABSOLUTE = 1e-12  # of the greatest number in a column
 
-CHOICES = ("any", "dominant", "first", "last", "last by index", "max by", "min by")  # where several rows may do
-SQUARES = ("var", "stddev")
+# Aggregates for which several rows may do.
+CHOICES = ("any", "dominant", "first", "last", "last by index", "last minus first", "max by", "min by")
 
 
 @dataclass
@@ -360,6 +360,9 @@ class Comparison:
         if aggregate not in CHOICES:
             return False
         values = self.rows_of(label, path, column)
+        if aggregate == "last minus first":
+            ends = [(last, first) for last in chosen("last", values) for first in chosen("first", values)]
+            return any(self.are_close(column, difference(*end), value) for end in ends)
         return any(self.are_close(column, one, value) for one in chosen(aggregate, values))
 
     def rows_of(self, label: str, path: Any, column: str) -> list[tuple]:
@@ -396,6 +399,10 @@ class Comparison:
         if name in self.pair.schema.perspective:
             return self.pair.schema.perspective[name]
         return Reader(self.view["expressions"][name], self.pair.schema.perspective).read()
+
+
+def difference(last: Any, first: Any) -> Any:
+    return None if last is None or first is None else last - first
 
 
 def parts_of(text: str) -> set[str]:
@@ -487,6 +494,18 @@ def is_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
     return is_none and comparison.is_grouped and not comparison.rows_of(*difference.where, difference.column)
 
 
+def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
+    """The engine cuts such times towards zero, to the second, minute or hour, and then to the step."""
+    expressions = comparison.view.get("expressions", {})
+    steps = [name for name in comparison.touching(difference) if "bucket(" in expressions.get(name, "")]
+    times = [name for name, kind in comparison.pair.schema.perspective.items() if kind == "datetime"]
+    texts = "".join(expressions[name] for name in steps)
+    return any(
+        f'"{name}"' in texts and any(value is not None and value < 0 for value in comparison.pair.columns[name])
+        for name in times
+    )
+
+
 def is_sum_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
     """The least integer of 32 bits has no absolute value in 32 bits."""
     if comparison.aggregate(difference.column) != "sum abs" or difference.what not in ("value", "part"):
@@ -545,6 +564,7 @@ KNOWN: list[Known] = [
     ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
+    ("bucket before 1970: towards 1970, by the whole step", is_step_before_1970),
     ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),

@@ -191,7 +191,7 @@ class Expressions:
                 step = self.pick(*(step for step in TIME_STEPS if step[-1] in "smh"))
                 return f"bucket({self.datetime(0)}, '{step}')"
             case 2:
-                return f"datetime(float({self.datetime(0)}) + {self.pick('1000', '3600000', '0.5')})"
+                return f"datetime(float({self.datetime(0)}) + {self.pick('1000', '3600000', '60500')})"
             case _:
                 return self.datetime(0)
 
