@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tdengine_perspective.history.terms import (
@@ -48,13 +48,16 @@ class Measure:
 
     items: in SQL, beside COUNT(*); finish: makes the result of their values, one group's, and of its number
     of rows; kind: Perspective's type of the result. by_values: the term whose values, each with how often it
-    occurs, are taken instead, as `finish`'s first.
+    occurs, are taken instead, as `finish`'s first. watched: columns in which NaN or infinity would matter.
+    counts: whether all rows are looked at anyway, so that to count them costs nothing.
     """
 
     items: tuple[str, ...]
     finish: Callable[[Values, int], Any]
     kind: str
     by_values: Term | None = None
+    watched: tuple[Term, ...] = ()
+    counts: bool = True
 
 
 def default(term: Term) -> str:
@@ -83,11 +86,13 @@ def measure(name: str, term: Term, aggregate: str, facts: Facts, other: Term | N
     kind = kind_of(aggregate, term)
     if aggregate in BY_VALUES:
         return Measure((), FROM_VALUES[aggregate](kind), kind, by_values=term.in_ms())
-    if other:
-        return by_another(term, aggregate, facts.of_rows(other))
     if aggregate in AT_THE_ENDS:
         return at_the_ends(term, aggregate, facts.schema.key)
-    return of_all(facts.of_rows(term), aggregate, kind)
+    if other:
+        found, watched = by_another(term, aggregate, facts.of_rows(other)), other
+    else:
+        found, watched = of_all(facts.of_rows(term), aggregate, kind), term
+    return replace(found, watched=(watched,)) if watched.may_be_infinite else found
 
 
 def by_another(term: Term, aggregate: str, other: Term) -> Measure:
@@ -104,9 +109,9 @@ def at_the_ends(term: Term, aggregate: str, key: str) -> Measure:
     """What the first and the last row have, which may be no value; TDengine's FIRST and LAST look for one."""
     first, last = (f"COLS({function}({key}), {term.sql})" for function in ("FIRST", "LAST"))
     if aggregate == "last minus first":
-        return Measure((last, first), lambda values, count: minus(term.read(values)), term.kind)
+        return Measure((last, first), lambda values, count: minus(term.read(values)), term.kind, counts=False)
     item = first if aggregate == "first" else last
-    return Measure((item,), lambda values, count: term.read(values)[0], term.kind)
+    return Measure((item,), lambda values, count: term.read(values)[0], term.kind, counts=False)
 
 
 def of_all(term: Term, aggregate: str, kind: str) -> Measure:

@@ -20,6 +20,7 @@ from tdengine_perspective.history.views import View, read_view
 from tdengine_perspective.history.words import NotAnswered
 
 Config = Mapping[str, Any]
+INFINITE_KEEPS = 600.0  # seconds that a column is taken to have NaN in it
 
 
 def in_words(method: Callable) -> Callable:
@@ -42,8 +43,9 @@ def in_words(method: Callable) -> Callable:
 class Shown:
     """A view that is there: what it asks for, and what was found, which is good for a while."""
 
-    def __init__(self, view: View):
-        self.view = view
+    def __init__(self, config: Config):
+        self.config = config
+        self.view: View
         self.found_at = float("-inf")
         self.table: Table | None = None  # of a grouped view
         self.rows = 0
@@ -120,10 +122,7 @@ class History(VirtualServerHandler):
 
     @in_words
     def table_make_view(self, table_name: str, view_name: str, config: Config) -> None:
-        view = read_view(config, self.facts, self.span)
-        if infinite := self.find_infinite(view.doubtful):
-            view = read_view(config, replace(self.facts, infinite=infinite), self.span)
-        shown = Shown(view)
+        shown = Shown(config)
         self.find(shown)
         self.views[view_name] = shown
 
@@ -248,6 +247,26 @@ class History(VirtualServerHandler):
         return shown
 
     def find(self, shown: Shown) -> None:
+        """Ask for what is shown, once more where it turns out that columns have NaN in them."""
+        while True:
+            view = self.read(shown.config, self.infinite_ones())
+            if unknown := self.find_infinite(view.doubtful):
+                view = self.read(shown.config, self.infinite_ones() | unknown)
+            shown.view = view
+            try:
+                return self.ask_for(shown)
+            except grouped.Infinite as found:
+                self.infinite |= dict.fromkeys(found.names, (time.monotonic(), True))
+
+    def read(self, config: Config, infinite: frozenset[str]) -> View:
+        return read_view(config, replace(self.facts, infinite=infinite), self.span)
+
+    def infinite_ones(self) -> frozenset[str]:
+        """The columns in which there was NaN or infinity not long ago."""
+        since = time.monotonic() - INFINITE_KEEPS
+        return frozenset(name for name, (asked, found) in self.infinite.items() if found and asked > since)
+
+    def ask_for(self, shown: Shown) -> None:
         view = shown.view
         if view.is_flat:
             shown.rows = flat.count_rows(view, self.ask)

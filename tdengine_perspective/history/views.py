@@ -46,7 +46,9 @@ class View:
     sorts: list[Sort]
     column_sorts: list[Sort]
     sorted_terms: dict[str, Term] = field(default_factory=dict)  # of a flat view
-    doubtful: list[str] = field(default_factory=list)  # columns that it is made of, where there may be NaN
+    # Columns that may have NaN in them: where this has to be known before, and where an answer shows it.
+    doubtful: list[str] = field(default_factory=list)
+    watched: dict[str, Term] = field(default_factory=dict)
 
     @property
     def is_flat(self) -> bool:
@@ -69,12 +71,10 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         raise NotAnswered("there are no totals of a split in the look back")
     expressions, computed_with = compile_all(config.get("expressions") or {}, facts)
     terms = {**facts.terms, **expressions}
-    used = set(computed_with)
 
     def term(name: str) -> Term:
         if name not in terms:
             raise NotAnswered(f"there is no column {name}")
-        used.add(name)
         return terms[name]
 
     mode = config.get("group_rollup_mode") or "rollup"
@@ -84,8 +84,6 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
     split_by = grouping(config.get("split_by") or [], term)
     names = [name for name in (config.get("columns") or []) if name is not None]
     columns = {name: term(name) for name in names}
-    if not group_by and mode != "total":  # they are read as they are
-        used -= set(names) - set(computed_with)
     sorts, column_sorts, sorted_names = read_sorts(config.get("sort") or [], names)
     depth = config.get("group_by_depth")
     view = View(
@@ -108,7 +106,14 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
         for each in (view.sorts, view.column_sorts):
             each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
-    view.doubtful.extend(name for name in facts.terms if name in used and facts.terms[name].may_be_infinite)
+    before = {*computed_with, *(name for name, *_ in config.get("filter") or [])}
+    if view.is_flat:
+        before |= set(sorted_names)
+    view.doubtful.extend(name for name in facts.terms if name in before and terms[name].may_be_infinite)
+    for each in view.measures:
+        for other in each.watched:
+            if other.column.label not in before:
+                view.watched[other.column.label] = other
     return view
 
 
