@@ -213,7 +213,7 @@ for name in ("sin", "cos", "tan", "asin", "acos", "atan", "exp", "sqrt"):
 
 @scalar
 def degrees(number: Any) -> float | None:
-    return finite(float(number) / (math.pi / 180))
+    return finite(float(number) * (1 / math.pi) * 180)
 
 
 @scalar
@@ -238,12 +238,17 @@ def power(base: Any, exponent: Any) -> float | None:
 
 @scalar
 def highest(*values: Any) -> Any:
-    return max(values, key=float)
+    return max(values, key=from_nan_on)
 
 
 @scalar
 def lowest(*values: Any) -> Any:
-    return min(values, key=float)
+    return min(values, key=from_nan_on)
+
+
+def from_nan_on(value: Any) -> float:
+    number = float(value)
+    return number if number == number else -math.inf
 
 
 # Comparisons. NaN lies below all numbers, as ORDER BY has it.
@@ -406,14 +411,9 @@ def joined(*texts: str) -> str:
     return "".join(texts)
 
 
-def joined_with(separator: str | None, *texts: str | None) -> str | None:
-    """CONCAT_WS, which leaves NULLs out."""
-    if separator is None or all(text is None for text in texts):
-        return None
-    return separator.join(text for text in texts if text is not None)
-
-
-SCALARS["joined_with"] = joined_with
+@scalar
+def joined_with(separator: str, *texts: str) -> str:
+    return separator.join(texts)
 
 
 @scalar

@@ -111,10 +111,12 @@ class Expressions(Interpreter):
 
     def with_hoisted(self, source: str) -> str:
         """The source with the columns that stand for what lies too deep."""
-        for text, term in (self.hoisted or {}).items():
-            source = f"(SELECT *, {text} AS {term.text[2:]} FROM {source} AS o)"
+        steps = [
+            f"h{at + 1} AS (SELECT *, {text} AS {term.text[2:]} FROM {f'h{at}' if at else source} AS o)"
+            for at, (text, term) in enumerate((self.hoisted or {}).items())
+        ]
         self.hoisted = None if self.hoisted is None else {}
-        return source
+        return f"(WITH {', '.join(steps)} SELECT * FROM h{len(steps)})" if steps else source
 
     def __default__(self, tree: Tree) -> Term:
         return Term(self.text_of(tree.children))

@@ -196,7 +196,7 @@ SCALARS = {
     "ceil": Function(1, 1, of_same_type("ceiling"), "the next whole number above, of the number's type"),
     "char_length": Function(1, 1, of_text("characters_in", BIGINT), "a text's characters"),
     "concat": Function(2, 8, concatenated, "texts one behind the other, NCHAR if one is"),
-    "concat_ws": Function(3, 9, concatenated, "texts with the first between them, without the NULLs"),
+    "concat_ws": Function(3, 9, concatenated, "texts with the first between them"),
     "cos": Function(1, 1, of_numbers("cos"), "DOUBLE"),
     "dayofweek": Function(1, 1, of_time("day_of_week", BIGINT, 1), "from 1 on Sunday, in UTC"),
     "degrees": Function(1, 1, of_numbers("degrees"), "DOUBLE"),

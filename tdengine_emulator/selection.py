@@ -92,11 +92,14 @@ class Ordered(Expressions):
         return without_null(tree, self.visit(tree))
 
     def named(self, alias: str) -> Term:
-        """A column of the result; a CAST of a time to a number is sorted as the time, which has an index."""
+        """A column of the result; a CAST of a time to a number is sorted as the time, which has an index.
+
+        By the name alone SQLite would find a column of the table.
+        """
         term, column = self.aliases[alias], self.known_columns().get(alias)
         if column and term.text == f"CAST({self.of_column(column).text} AS INTEGER)":
             return self.of_column(column)
-        return term._replace(text=quoted(alias))
+        return term if column else term._replace(text=quoted(alias))
 
 
 def place_named(tree: Tree, count: int) -> int | None:

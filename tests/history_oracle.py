@@ -11,6 +11,7 @@ their answers. What makes a view smaller is a dozen lines, as it has few parts.
 """
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -21,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import perspective
@@ -39,22 +41,16 @@ from tdengine_perspective.mirror.schema import Row, Schema, read_schema
 from tdengine_perspective.mirror.table import replace_rows
 
 TABLE = "oracle"
+_numbers = itertools.count()
 VIEWS_A_TABLE = 50
 PATH = "__ROW_PATH__"
 BAR = "¦"
+INDEX = "the row's number"
 RELATIVE = 1e-9  # what floats may differ by, as sums depend on their order
 ABSOLUTE = 1e-12  # of the greatest number in a column
 
-CHOICES = (
-    "any",
-    "dominant",
-    "first",
-    "last",
-    "last by index",
-    "max by",
-    "min by",
-)  # where several rows may do
-SQUARES = ("var", "stddev")
+# Aggregates for which several rows may do.
+CHOICES = ("any", "dominant", "first", "last", "last by index", "last minus first", "max by", "min by")
 
 
 @dataclass
@@ -98,6 +94,7 @@ class Client:
             self.client.handle_response(response)
 
     def look(self, view: View, window: Mapping[str, int]) -> Answer:
+        """All that a viewer may ask of a view; a part of its rows and columns where there is a window."""
         try:
             made = self.table.view(**copy.deepcopy(view))
         except Exception as error:
@@ -108,8 +105,8 @@ class Client:
                 rows=made.num_rows(),
                 column_count=made.num_columns(),
                 columns=made.to_columns(),
-                part=made.to_columns(**window),
-                extremes={name: made.get_min_max(name) for name in view["columns"]},
+                part=made.to_columns(**window) if window else {},
+                extremes={name: made.get_min_max(name) for name in view["columns"][:2]},
             )
         except Exception as error:
             return Answer(error=str(error).strip() or type(error).__name__)
@@ -128,6 +125,7 @@ class Pair:
         table.write(connection, database)
         connection.execute(f"USE `{database}`")
         self.asked: list[str] = []
+        self.log = open(os.environ["HISTORY_SQL"], "a") if "HISTORY_SQL" in os.environ else None
         self.without_number: dict[str, bool] = {}  # by the text of an expression
         tdengine = reaching.TDengine("localhost", port, "root", "taosdata", database, table.name)
         schema = read_schema(connection, tdengine, UNITS[table.precision])
@@ -182,6 +180,9 @@ class Pair:
 
     def ask(self, sql: str) -> list[tuple]:
         self.asked.append(sql)
+        if self.log:
+            self.log.write(f"{sql}\n")
+            self.log.flush()
         try:
             return list(self.connection.query(sql))
         except taosws.Error as error:
@@ -242,18 +243,14 @@ class Comparison:
             found = self.compare_columns("part", live.part, history.part)
         for name, mine in live.extremes.items():
             other = history.extremes.get(name)
-            if not self.are_close(name, mine, other) and not self.are_close(
-                name, self.own_extremes(name), other
-            ):
+            if not self.are_close(name, mine, other) and not self.are_close(name, self.own_extremes(name), other):
                 found.append(Difference("extremes", name, mine, other))
         return found
 
     def own_extremes(self, name: str) -> Any:
         """The extremes of what the look back has in a column, but for the grand total."""
         columns = self.history.columns
-        places = (
-            [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
-        )
+        places = [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
         values = [
             values[place]
             for label, values in columns.items()
@@ -347,10 +344,10 @@ class Comparison:
 
     def flat(self, names: Sequence[str]) -> dict[str, list]:
         """Columns of the rows that the view is of, in the order of time."""
-        plain = {
-            name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view
-        }
-        view = self.pair.live.table.view(columns=list(dict.fromkeys(names)), **copy.deepcopy(plain))
+        plain = {name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view}
+        plain = copy.deepcopy(plain)
+        plain["expressions"] = {**plain.get("expressions", {}), INDEX: "index()"}
+        view = self.pair.live.table.view(columns=list(dict.fromkeys([*names, INDEX])), **plain)
         try:
             return view.to_columns()
         finally:
@@ -363,14 +360,18 @@ class Comparison:
         if aggregate not in CHOICES:
             return False
         values = self.rows_of(label, path, column)
+        if aggregate == "last minus first":
+            ends = [(last, first) for last in chosen("last", values) for first in chosen("first", values)]
+            return any(self.are_close(column, difference(*end), value) for end in ends)
         return any(self.are_close(column, one, value) for one in chosen(aggregate, values))
 
     def rows_of(self, label: str, path: Any, column: str) -> list[tuple]:
-        """Of a cell's rows: when each is, what its aggregate goes by, and the column's value."""
+        """Of a cell's rows: their time, what its aggregate goes by, and the column's value."""
         groups, splits = self.view.get("group_by", []), self.view.get("split_by", [])
         asked = self.view.get("aggregates", {}).get(column)
         other = asked[1][0] if isinstance(asked, list) else column
         flat = self.flat([*groups, *splits, column, other])
+        keys = [self.pair.rows[at][0] for at in flat[INDEX]]
         path = path if isinstance(path, list) else []
         found = []
         for place, value in enumerate(flat[column]):
@@ -379,7 +380,7 @@ class Comparison:
                 continue
             parts = [label_of(self.kind(name), flat[name][place]) for name in splits]
             if "|".join([*(part.replace("|", BAR) for part in parts), column]) == label:
-                found.append((place, flat[other][place], value))
+                found.append((keys[place], flat[other][place], value))
         return found
 
     def touching(self, difference: Difference) -> set[str]:
@@ -392,12 +393,16 @@ class Comparison:
 
     def names_without_number(self) -> set[str]:
         """The expressions of which a part is NaN or infinite in some row."""
-        return {
-            name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)
-        }
+        return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
 
     def kind(self, name: str) -> str:
-        return self.pair.schema.perspective.get(name, "")
+        if name in self.pair.schema.perspective:
+            return self.pair.schema.perspective[name]
+        return Reader(self.view["expressions"][name], self.pair.schema.perspective).read()
+
+
+def difference(last: Any, first: Any) -> Any:
+    return None if last is None or first is None else last - first
 
 
 def parts_of(text: str) -> set[str]:
@@ -433,10 +438,12 @@ def chosen(aggregate: str, rows: list[tuple]) -> list:
             counted = Counter(present)
             return [value for value, count in counted.items() if count == max(counted.values())]
         case "max by" | "min by":
-            known = [other for _, other, _ in rows if other is not None]
-            best = (max if aggregate == "max by" else min)(known, default=None)
+            choose = max if aggregate == "max by" else min
+            best = choose((other for _, other, _ in rows), key=lambda other: (other is not None, other))
             return [value for _, other, value in rows if other == best]
-    return []
+        case _:
+            end = (min if aggregate == "first" else max)(at for at, _, _ in rows)
+            return [value for at, _, value in rows if at == end]
 
 
 def label_of(kind: str, value: Any) -> str:
@@ -445,6 +452,9 @@ def label_of(kind: str, value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if kind in ("date", "datetime"):
+        moment = datetime(1970, 1, 1) + timedelta(milliseconds=value)
+        return f"{moment:%Y-%m-%d}" if kind == "date" else f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -471,19 +481,49 @@ def is_nothing_as_zero(difference: Difference) -> bool:
 
 
 def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
-    return (
-        bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
-    )
+    return bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
 
 
 def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
     return comparison.aggregate(difference.column) == "any" and is_nothing_as_zero(difference)
 
 
-def is_end_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
-    ends = ("first", "last", "last by index", "last minus first")
-    is_end = comparison.aggregate(difference.column) in ends and is_nothing_as_zero(difference)
-    return is_end and not comparison.rows_of(*difference.where, difference.column)
+def is_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
+    """Of dates, the engine's nothing is the year 0."""
+    is_none = difference.what in ("value", "part") and difference.history is None
+    return is_none and comparison.is_grouped and not comparison.rows_of(*difference.where, difference.column)
+
+
+def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
+    """The engine cuts such times towards zero, to the second, minute or hour, and then to the step."""
+    expressions = comparison.view.get("expressions", {})
+    steps = [name for name in comparison.touching(difference) if "bucket(" in expressions.get(name, "")]
+    times = [name for name, kind in comparison.pair.schema.perspective.items() if kind == "datetime"]
+    texts = "".join(expressions[name] for name in steps)
+    return any(
+        f'"{name}"' in texts and any(value is not None and value < 0 for value in comparison.pair.columns[name])
+        for name in times
+    )
+
+
+def is_sum_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
+    """The least integer of 32 bits has no absolute value in 32 bits."""
+    if comparison.aggregate(difference.column) != "sum abs" or difference.what not in ("value", "part"):
+        return False
+    values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
+    right = sum(abs(value) for value in values if value is not None)
+    return -(2**31) in values and comparison.are_close(difference.column, right, difference.history)
+
+
+def is_extreme_of_dates(comparison: Comparison, difference: Difference) -> bool:
+    """The engine packs year, month and day into one number."""
+    return difference.what == "extremes" and comparison.kind(difference.column) == "date"
+
+
+def is_extreme_of_bytes(comparison: Comparison, difference: Difference) -> bool:
+    kinds = {column.label: column.kind for column in comparison.pair.schema.columns}
+    is_of_bytes = kinds.get(difference.column) in ("VARBINARY", "GEOMETRY", "JSON")
+    return difference.what == "extremes" and is_of_bytes and difference.history == (None, None)
 
 
 def is_count_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
@@ -493,11 +533,14 @@ def is_count_of_no_rows(comparison: Comparison, difference: Difference) -> bool:
 
 def is_quartile_of_floats(comparison: Comparison, difference: Difference) -> bool:
     aggregate = comparison.aggregate(difference.column)
-    if aggregate not in ("q1", "q3") or difference.what not in ("value", "part"):
+    if aggregate not in ("q1", "median", "q3") or difference.what not in ("value", "part"):
         return False
     values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
     ordered = sorted(values, key=lambda value: (value is not None, value))
-    place = len(ordered) * (1 if aggregate == "q1" else 3) // 4
+    place = len(ordered) * {"q1": 1, "median": 2, "q3": 3}[aggregate] // 4
+    if aggregate == "median" and ordered and len(ordered) % 2 == 0 and ordered[place - 1] is not None:
+        middle = (ordered[place - 1] + ordered[place]) / 2
+        return comparison.are_close(difference.column, middle, difference.history)
     return bool(ordered) and comparison.are_close(difference.column, ordered[place], difference.history)
 
 
@@ -518,17 +561,15 @@ def is_null_as_zero(comparison: Comparison, difference: Difference) -> bool:
 # What differs and is to differ: the reason, as docs/history.md has it, and where it applies.
 Known = tuple[str, Callable[[Comparison, Difference], bool]]
 KNOWN: list[Known] = [
-    (
-        "rows in the columns of a split: no value, where the engine has 0, an empty text or false",
-        is_zero_in_split,
-    ),
+    ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
-    ("first and last of no rows: none, where the engine has 0, an empty text or false", is_end_of_no_rows),
+    ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
+    ("bucket before 1970: towards 1970, by the whole step", is_step_before_1970),
+    ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
+    ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
+    ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
-    (
-        "q1 and q3 of floats: the value at that place, where the engine takes the mean of two others",
-        is_quartile_of_floats,
-    ),
+    ("median, q1 and q3 of floats: the value at that place, where the engine takes two that need not be neighbours", is_quartile_of_floats),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
     ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
 ]
@@ -558,7 +599,9 @@ class Oracle:
         number = 0
         while self.asked < views and len(self.unknown) < most_kinds:
             rng = random.Random(f"{self.seed}/{number}")
-            pair = Pair(random_table(rng), self.connection, self.port, f"oracle_{os.getpid()}")
+            # Each has a name of its own: TDengine ends where it takes a new table for the one before it.
+            database = f"oracle_{os.getpid()}_{next(_numbers)}"
+            pair = Pair(random_table(rng), self.connection, self.port, database)
             try:
                 self.ask_of(pair, rng, min(VIEWS_A_TABLE, views - self.asked), f"{self.seed}/{number}")
             finally:
@@ -574,7 +617,7 @@ class Oracle:
         views = Views(rng, pair.schema.perspective, pair.values(), aggregates, features["filter_ops"])
         for number in range(count):
             view = views.view()
-            comparison = Comparison(pair, view, random_window(rng))
+            comparison = Comparison(pair, view, random_window(rng) if rng.random() < 0.5 else {})
             self.asked += 1
             self.note(comparison, f"{name}/{number}")
 

@@ -32,8 +32,8 @@ TIME_STEPS = [
     *("3M", "6M", "Y"),
 ]
 PATTERNS = ["San", "^a", "a$", "[a-z]+", ".*", "o.*e", "x", "[0-9]", "(a|b)", "%", "_"]
-WORDS = ["San", "a", "b", "A", "x", " ", "1", "true", "Campbell", "%", "_"]
-TEXTS = [*WORDS, "", "é", "🙂", "it's", "x|y", "back\\slash", "San Jose", "[", ".*", "zzz"]
+WORDS = ["San", "a", "b", "A", "x", " ", "1", "Campbell", "%", "_"]  # not true, which the engine makes True
+TEXTS = [*WORDS, "true", "", "é", "🙂", "it's", "x|y", "back\\slash", "San Jose", "[", ".*", "zzz"]
 
 Random = random.Random
 View = dict[str, Any]
@@ -198,7 +198,7 @@ class Expressions:
                 step = self.pick(*(step for step in TIME_STEPS if step[-1] in "smh"))
                 return f"bucket({self.datetime(0)}, '{step}')"
             case 2:
-                return f"datetime(float({self.datetime(0)}) + {self.pick('1000', '3600000', '0.5')})"
+                return f"datetime(float({self.datetime(0)}) + {self.pick('1000', '3600000', '60500')})"
             case _:
                 return self.datetime(0)
 

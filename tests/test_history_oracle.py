@@ -1,0 +1,22 @@
+"""The look back answers as the live table would if it held all those rows: random views, asked of both.
+
+HISTORY_VIEWS views, 2,000 unless set, HISTORY_SEED the first of them; history_oracle.py says how to ask more.
+"""
+
+import os
+
+from conftest import TDengine
+from history_oracle import Oracle
+
+VIEWS = int(os.environ.get("HISTORY_VIEWS", "2000"))
+SEED = int(os.environ.get("HISTORY_SEED", "1"))
+MOST_REFUSED = 0.4  # of the views: more, and hardly anything would be compared
+
+
+def test_the_look_back_answers_as_the_live_table_does(tdengine: TDengine) -> None:
+    connection = tdengine.connect(read_timeout="30")
+    oracle = Oracle(connection, tdengine.port, SEED)
+    oracle.ask(VIEWS)
+    connection.close()
+    assert not oracle.unknown, "\n\n".join([*oracle.unknown.values(), oracle.report()])
+    assert oracle.refused.total() + oracle.refused_live.total() < MOST_REFUSED * oracle.asked, oracle.report()
