@@ -19,7 +19,7 @@ import pytest
 from conftest import TDengine
 from fuzzing import Fuzzer, client_requests, page_requests
 from history_stand_in import serving_stand_in
-from support import ROOT, Process, answers, emulator, free_port, python, wait_for
+from support import Process, emulator, free_port, python, wait_for
 from test_end_to_end import COLUMNS as ALL_COLUMNS
 from test_end_to_end import Server, serving, written_all_the_time
 from test_hostile_viewers import RUBBISH
@@ -70,9 +70,7 @@ def slow(tdengine: TDengine) -> Iterator[tuple[dict[str, str], Reached]]:
     with contextlib.ExitStack() as stack:
         if tdengine.is_emulator:
             port = free_port()
-            path = {"PYTHONPATH": str(ROOT)}
-            stack.enter_context(Process(python("tests/slow_emulator.py", "--port", str(port)), path))
-            wait_for(lambda: answers(port), "the emulator")
+            stack.enter_context(emulator(port, program=["tests/slow_emulator.py"]))
             tdengine = TDengine(port, is_emulator=True)
         else:
             stack.callback(lambda: tdengine.connect().execute(f"DROP DATABASE IF EXISTS {name}"))
