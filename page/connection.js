@@ -18,13 +18,14 @@ export class Connection {
   #heardAt = 0;
   #isDead = false;
   #isEnded = false;
-  #silence;
+  #patience;
+  #answerTimeout;
 
   /**
-   * `hear` is called whenever the server says something; `tell` gets what it says besides its answers. `silence` is how
+   * `hear` is called whenever the server says something; `tell` gets what it says besides its answers. `patience` is how
    * many ms without an answer are taken for a dead connection.
    */
-  constructor(Client, url, { hear = () => {}, tell = () => {}, updates = new Updates(), silence = PING_TIMEOUT }) {
+  constructor(Client, url, { hear = () => {}, tell = () => {}, updates = new Updates(), patience = PING_TIMEOUT }) {
     const socket = new WebSocket(url);
     socket.binaryType = "arraybuffer";
 
@@ -47,7 +48,8 @@ export class Connection {
     this.client = client;
     this.updates = updates;
     this.#socket = socket;
-    this.#silence = silence;
+    this.#patience = patience;
+    this.#answerTimeout = patience === PING_TIMEOUT ? CONNECT_TIMEOUT : patience;
     this.#opened = new Promise((resolve) => (socket.onopen = resolve));
     this.#lost = new Promise((_, reject) => (socket.onclose = reject));
   }
@@ -55,7 +57,7 @@ export class Connection {
   /** Resolves when the server has answered a first question; rejects with an Error or a CloseEvent. */
   async open() {
     await Promise.race([this.#opened, this.#lost, timeout(CONNECT_TIMEOUT)]);
-    await Promise.race([this.client.get_hosted_table_names(), this.#lost, timeout(CONNECT_TIMEOUT)]);
+    await Promise.race([this.client.get_hosted_table_names(), this.#lost, timeout(this.#answerTimeout)]);
     this.#over = Promise.race([this.#lost, this.#untilSilent()]);
     this.#over.catch(() => (this.#isDead = true));
   }
@@ -88,7 +90,7 @@ export class Connection {
       const answer = this.client.get_hosted_table_names().then(() => true);
       while (!(await Promise.race([answer, sleep(LOOK_INTERVAL)]))) {
         const silent = Date.now() - Math.max(asked, this.#heardAt);
-        if (silent > this.#silence) throw new Error(`no answer within ${this.#silence} ms`);
+        if (silent > this.#patience) throw new Error(`no answer within ${this.#patience} ms`);
       }
     }
   }

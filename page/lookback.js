@@ -8,7 +8,7 @@ import { pauseAfter, sleep } from "./waiting.js";
 
 const WRONG_TIME = 1008; // why the server closes the WebSocket: it does not take this span
 const LAST_DRAWING = 5000; // ms, before the connection is closed
-const LONG_SILENCE = 40_000; // ms; a question may take TDengine as long as the server lets it
+const PATIENCE = 40_000; // ms without an answer: a question may take TDengine as long as the server lets it
 
 export class Lookback {
   source = null; // {connection, table, facts, timespan, layout}, once there is one
@@ -64,7 +64,10 @@ export class Lookback {
   /** What is still being drawn comes to its end first, and then what `left` waits for; unless that takes long. */
   async end(left) {
     this.#isOver = true;
-    const drawn = this.#drawing.catch(() => {}).then(left);
+    const drawn = this.#drawing
+      .catch(() => {})
+      .then(left)
+      .then(() => this.#updates?.quiet());
     await Promise.race([drawn, sleep(LAST_DRAWING)]);
     this.#connection?.end();
   }
@@ -72,7 +75,7 @@ export class Lookback {
   #connect() {
     const url = this.#server.webSocketUrl("history", { time: this.timespan.query });
     this.#updates = new Updates(() => this.#note({ isAsking: this.#updates.isAsking }));
-    const options = { tell: (said) => this.#hear(said), updates: this.#updates, silence: LONG_SILENCE };
+    const options = { tell: (said) => this.#hear(said), updates: this.#updates, patience: PATIENCE };
     this.#connection = new Connection(this.#Client, url, options);
     return this.#connection;
   }

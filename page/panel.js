@@ -88,7 +88,7 @@ export class Panel {
     };
     const go = async () => {
       if (!isOver) await Promise.race([drawn().catch(() => {}), sleep(LAST_DRAWING)]);
-      viewer.delete();
+      viewer.delete().catch(() => {}); // it gives back what it had, unless the connection is gone
       viewer.remove();
     };
     const gone = isOver ? go() : updates.hold(client, go);

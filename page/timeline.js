@@ -44,15 +44,15 @@ function liveLabels(step, hasYears) {
   };
 }
 
-/** For a chart with hundreds of steps: what tells those apart that have a label. */
+/** For a chart with hundreds of steps: what tells those apart that have a label. A phone has no room for both. */
 function labels(step, span, hasYears) {
-  const isOfDays = span >= 12 * HOUR; // midnight is likely to lie in it
+  const isOfDays = span >= (isPhone() ? 2 * DAY : 12 * HOUR); // midnight is likely to lie in it
   return {
     ...(step < 100 ? TO_THE_MILLISECOND : TO_THE_SECOND),
     ...(!isOfDays && { month: "disabled", day: "disabled" }),
     ...(isOfDays && (hasYears || span >= 300 * DAY) && { year: "numeric" }),
     ...(span >= HOUR / 2 && { second: "disabled" }),
-    ...(span >= 10 * DAY && { hour: "disabled", minute: "disabled" }),
+    ...(span >= (isPhone() ? 2 : 10) * DAY && { hour: "disabled", minute: "disabled" }),
   };
 }
 

@@ -38,7 +38,7 @@ function fromTo(from, to) {
   const until = begin.startsWith(day) ? time : `${day} ${time}`;
   return {
     key: `${begin}/${end}`,
-    label: "From – to",
+    label: "From–to",
     words: `${begin.replace("T", " ")} – ${until}`,
     length: to - from,
     query: [from, to].map((moment) => new Date(moment).toISOString().replace(WHOLE, "Z")).join("/"),

@@ -62,7 +62,7 @@ class Asker:
             with errors_explained(self.tdengine):
                 if not sql or self.schema is None or time.monotonic() - self.learnt_at > SCHEMA_AGE:
                     with watchdog():
-                        self.learn()
+                        self.learn(is_asked=not sql)
                 self.pipe.send(Begun())
                 with watchdog(self.timeout + ENDING + HANG_TIMEOUT):
                     return self.select(sql) if sql else Rows(NO_ROWS, 0.0)
@@ -91,8 +91,8 @@ class Asker:
         self.answer("")
         return Failed(str(error))
 
-    def learn(self) -> None:
-        """Ask for the columns, and tell them where they are new."""
+    def learn(self, is_asked: bool) -> None:
+        """Ask for the columns, and tell them where they are new or somebody asked: he may have missed them."""
         try:
             _, units = read_clock(self.connection, self.tdengine)
             schema = read_schema(self.connection, self.tdengine, units)
@@ -102,7 +102,7 @@ class Asker:
         if schema.may_show_subtable and is_supertable(self.connection, self.tdengine):
             schema = replace(schema, shows_subtable=True)
         schema = replace(schema, as_bytes=self.as_bytes)
-        if schema != self.schema:
+        if is_asked or schema != self.schema:
             self.pipe.send(Learnt(schema))
         self.schema, self.learnt_at = schema, time.monotonic()
 
