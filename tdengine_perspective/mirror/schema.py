@@ -78,6 +78,14 @@ class Column:
     kind: str  # TDengine's type, without a length
 
     @property
+    def sql(self) -> str:
+        return self.as_number(quote_name(self.name))
+
+    def as_number(self, sql: str) -> str:
+        """Timestamps as numbers: parsing text would cost more than the query."""
+        return f"CAST({sql} AS BIGINT)" if self.kind == "TIMESTAMP" else sql
+
+    @property
     def result_kind(self) -> str:
         """The type that it has in a query's result."""
         return {"TIMESTAMP": "BIGINT"}.get(self.kind, self.kind)
@@ -98,7 +106,7 @@ class Schema:
     @cached_property
     def select(self) -> str:
         """The SELECT's list: the key's parts first, see Row."""
-        key, *others = (self.convert(column, quote_name(column.name)) for column in self.columns)
+        key, *others = (self.as_read(column, column.sql) for column in self.columns)
         return ", ".join([key, bytes_of("tbname") if self.as_bytes else "tbname", *others])
 
     @cached_property
@@ -108,14 +116,12 @@ class Schema:
         latest = [f"LAST_ROW({quote_name(c.name)})" for c in self.columns[:of_rows]]
         latest += [quote_name(c.name) for c in self.columns[of_rows:]]
         of_key, *others = (
-            self.convert(column, sql) for column, sql in zip(self.columns, latest, strict=True)
+            self.as_read(column, column.as_number(sql))
+            for column, sql in zip(self.columns, latest, strict=True)
         )
         return ", ".join([of_key, bytes_of("tbname") if self.as_bytes else "tbname", *others])
 
-    def convert(self, column: Column, sql: str) -> str:
-        """Timestamps as numbers: parsing text would cost more than the query."""
-        if column.kind == "TIMESTAMP":
-            return f"CAST({sql} AS BIGINT)"
+    def as_read(self, column: Column, sql: str) -> str:
         return bytes_of(sql) if self.is_bytes(column) else sql
 
     @cached_property
