@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 
@@ -73,7 +73,7 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
 
 def make_app(
     viewers: Viewers,
-    history: LookBack,
+    histories: Mapping[str, LookBack],
     mirrors: Sequence[Mirror],
     admission: Admission,
     dashboards: Dashboards,
@@ -88,7 +88,7 @@ def make_app(
             **tables[mirrors[0].name],
             "tables": tables,
             "viewers": len(viewers.connected),
-            "history": history.health(),
+            "history": {name: history.health() for name, history in histories.items()},
             "dashboards": dashboards.names,
         }
 
@@ -102,7 +102,7 @@ def make_app(
             (r"/tables/([^/]+)\.(csv|arrow)", DownloadHandler, {**guarded, "downloads": downloads}),
             (r"/layout", LayoutHandler, {**guarded, "dashboards": dashboards}),
             (r"/websocket", ViewerHandler, {**guarded, "viewers": viewers}),
-            (r"/history", HistoryHandler, {**guarded, "history": history}),
+            (r"/history", HistoryHandler, {**guarded, "histories": histories}),
             (r"/([A-Za-z0-9_-]+)", DashboardHandler, {**guarded, "dashboards": dashboards}),
             (r"/perspective/(perspective-anywidget\.(?:js|css))", BrowserFileHandler, guarded),
         ],
@@ -139,8 +139,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         for table in tables
     ]
-    history = LookBack(settings)
-    listener = listen(make_app(viewers, history, mirrors, admission, dashboards), settings)
+    histories = {table.history_name: LookBack(table) for table in tables if table.looks_back}
+    listener = listen(make_app(viewers, histories, mirrors, admission, dashboards), settings)
     readers = [ReaderProcess(table) for table in tables]
     log.info(
         "serves http://%s:%s/ to %s: %s of TDengine at %s",
@@ -166,12 +166,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     await stop.wait()
     memory.stop()
     listener.stop()
-    history.stop()
-    for reader in readers:
-        reader.stop()
-    for thread in threads:
-        await asyncio.to_thread(thread.join)
-    await asyncio.to_thread(history.join)
+    for part in (*readers, *histories.values()):
+        part.stop()
+    for part in (*threads, *histories.values()):
+        await asyncio.to_thread(part.join)
 
 
 async def serve_until_signal(settings: Settings) -> None:

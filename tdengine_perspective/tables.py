@@ -55,6 +55,10 @@ class TableSettings(Settings):
         return f"the query of {self.section}" if self.rows == QUERY else super().table
 
     @property
+    def looks_back(self) -> bool:
+        return self.history and self.rows != QUERY
+
+    @property
     def title(self) -> str:
         return self.section or super().title
 
@@ -91,6 +95,13 @@ def read_tables(settings: Settings) -> list[TableSettings]:
             tables.append(read_section(settings, name, section))
         except SettingError as error:
             raise SettingError(f"PERSPECTIVE_TABLES: {file}: [{name}]: {error}") from None
+    names = [*(table.perspective_table_name for table in tables)]
+    names += [table.history_name for table in tables if table.looks_back]
+    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise SettingError(
+            f"PERSPECTIVE_TABLES: {file}: two tables would be called {twice[0]}, one to look back into: "
+            "rename one, or give it history = false"
+        )
     return tables
 
 

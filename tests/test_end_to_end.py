@@ -191,7 +191,7 @@ def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) ->
     assert health["polls"] > 0
     assert health["viewers"] == 0
     facts = ("viewers", "questions", "workers", "timeouts", "restarts")
-    assert health["history"] == dict.fromkeys(facts, 0)  # nobody has looked back
+    assert health["history"] == {"meters_history": dict.fromkeys(facts, 0)}  # nobody has looked back
 
 
 def test_viewers_are_counted_while_they_are_there(tdengine: TDengine, database: str) -> None:

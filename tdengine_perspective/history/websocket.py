@@ -1,15 +1,17 @@
-"""Owns the WebSocket of a viewer that looks back: /history?time=24h."""
+"""Owns the WebSocket of a viewer that looks back: /history?time=24h, and &table= for another than the first."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.gate.viewers import Connections
 from tdengine_perspective.gate.websocket import TRY_AGAIN_LATER, ViewerSocket
 from tdengine_perspective.history.process import LookBack, Viewer, shortened
 from tdengine_perspective.history.spans import Span
 
-WRONG_TIME = 1008  # why a WebSocket is closed
+WRONG_TIME = 1008  # why a WebSocket is closed: what its address asks for is not there
 OFF = "this server does not look back (PERSPECTIVE_HISTORY_WORKERS=0)"
+NO_TABLE = "this server looks back into no table of this name"
 
 
 class HistoryHandler(ViewerSocket):
@@ -18,12 +20,15 @@ class HistoryHandler(ViewerSocket):
     Its answers come from another process, so that nothing here takes long.
     """
 
-    def initialize(self, history: LookBack, admission: Admission) -> None:
-        super().initialize(history.connections, admission)
-        self.history = history
+    def initialize(self, histories: Mapping[str, LookBack], admission: Admission) -> None:
+        name = self.get_query_argument("table", next(iter(histories), ""))
+        self.history = histories.get(name)
+        super().initialize(self.history.connections if self.history else Connections(1), admission)
         self.session: Viewer | None = None
 
     def open(self) -> None:
+        if self.history is None:
+            return self.close(WRONG_TIME, NO_TABLE)
         text = b"".join(self.request.query_arguments.get("time", [])).decode(errors="replace")
         try:
             span = Span.parse(text)
