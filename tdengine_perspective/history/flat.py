@@ -138,6 +138,6 @@ def sorted_term(term: Term, absolute: bool) -> str:
     if not term.may_be_sorted:
         term = Term(finite(term.sql), FLOAT)
     if absolute and term.kind in NUMBERS:
-        number = term.as_double  # there is no ABS of a DECIMAL
-        return f"CASE WHEN {number} IS NULL THEN 0 ELSE ABS({number}) END"  # as in the engine
+        number = f"CAST({term.sql} AS DOUBLE)"  # a TINYINT's ABS of -128 is -128, a DECIMAL has none
+        return f"CASE WHEN {number} IS NULL THEN CAST(0 AS DOUBLE) ELSE ABS({number}) END"  # as in the engine
     return term.name if term.is_time_column and term.units == 1 else term.in_ms().sql
