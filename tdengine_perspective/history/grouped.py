@@ -173,13 +173,17 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         if items
         else []
     )
+    ordered = [place for place in varying if terms[place].may_be_sorted]
+    order = f"g{ordered[0]}" if ordered else "n"
+    if not ordered and varying:
+        there += " n"
     sql = f"SELECT {', '.join([*listed, there, *items, *shows])} FROM {view.facts.table}{view.where}"
     if step is not None:
         sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
         sql += f" GROUP BY {by}"
     if varying:  # without an order, TDengine would limit something else
-        sql += f" ORDER BY g{varying[0]} LIMIT {MOST_GROUPS + 1}"
+        sql += f" ORDER BY {order} LIMIT {MOST_GROUPS + 1}"
     return sql
 
 
@@ -246,8 +250,8 @@ def sort_by(paths: list[Path], sort: Sort, value: Callable[[Path], Any]) -> list
 
 def rank(value: Any, absolute: bool = False) -> tuple:
     """What values are ordered by: none before all others, texts by their bytes."""
-    if value is None:
-        return (0, 0)
+    if value is None:  # which counts as 0 where signs do not matter, as in the engine
+        return (1, 0) if absolute else (0, 0)
     if isinstance(value, str):
         return (1, value.encode())
     return (1, abs(value) if absolute else value)
