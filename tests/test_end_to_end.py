@@ -183,8 +183,13 @@ def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) ->
         "last_error",
         "reader_restarts",
         "viewers",
+        "tables",
         "history",
+        "dashboards",
+        "older",
     }
+    assert health["tables"]["meters_values"]["rows"] == 300
+    assert health["dashboards"] == [""]
     assert health["tdengine"]["url"] == f"localhost:{tdengine.port}"
     assert health["tdengine"]["version"].startswith("3.3.")
     assert health["tdengine"]["version"].endswith(".emulator") == tdengine.is_emulator
