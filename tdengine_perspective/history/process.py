@@ -21,7 +21,7 @@ from typing import Protocol
 
 from tdengine_perspective.children import CHILD_SILENCE, limit_waits, start_child
 from tdengine_perspective.gate.protocol import Request, error_response
-from tdengine_perspective.gate.viewers import Connected, Connections
+from tdengine_perspective.gate.viewers import SERVICE_RESTART, Connected, Connections
 from tdengine_perspective.gate.websocket import TRY_AGAIN_LATER
 from tdengine_perspective.history import answering
 from tdengine_perspective.history.handler import History
@@ -109,6 +109,9 @@ class Viewer:
         if answer.deleted is not None:
             self.views.pop(answer.deleted, None)
         if request.is_own:
+            if answer.made is None:  # the viewer has to make it itself
+                self.socket.close(SERVICE_RESTART, "a view could not be made again")
+                self.socket.end_session()
             return
         for each in answer.answers:
             self.socket.send(each)

@@ -225,22 +225,18 @@ class Lane:
         try:
             if self.server is None:
                 self.open()
-            if (
-                kind.startswith("view_") and name not in self.views
-            ):  # it was not made, or has just been deleted
+            is_views = kind.startswith("view_")
+            if is_views and name not in self.views:  # it was not made, or has just been deleted
                 raise Refused("View not found", VIEW_NOT_FOUND)
             self.prepare(request, kind)
             answer = self.answer(request)
-        except Refused as error:
-            if made:
-                session.forget_view(made)
-            return session.refuse(number, request, str(error), error.status_code)
         except NotAnswered as error:  # there is nothing to look at
             return session.tell(Closed(viewer, str(error)))
         except Exception as error:
             if made:
                 session.forget_view(made)
-            return session.refuse(number, request, explain(error))
+            text = str(error) if isinstance(error, Refused) else explain(error)
+            return session.refuse(number, request, text, getattr(error, "status_code", 0))
         if made:
             self.views.add(made)
         if kind == "view_delete":
