@@ -100,7 +100,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     `prepare_engine` comes first, once a process.
     """
     admission = Admission(settings, RefusalLog())
-    layout = read_layout(settings.perspective_layout)
+    layout = read_layout(settings.perspective_layout, settings.history_name)
 
     engine = perspective.Server()
     viewers = Viewers(engine)
