@@ -97,7 +97,8 @@ export class Lookback {
     return { connection, table, facts, timespan: this.timespan };
   }
 
-  async #follow({ connection, table, facts }, adapt) {
+  async #follow(source, adapt) {
+    const { connection, table, facts } = source;
     for (;;) {
       const interval = intervalOf(this.timespan, facts.span);
       await this.#following.turn(interval);

@@ -103,26 +103,32 @@ export class Panel {
     const { table, facts } = source;
     this.#noteFilters(config);
     const kept = this.#kept ?? (this.#arranged && { ...this.#made, config: this.#config, workspace: this.#arranged });
-    const faults = [];
-    if (kept) {
+    if (!kept) {
+      await this.#replaceViewer(source, config, null, isNewest);
+      return [];
+    }
+    const arranged = this.#atTimeOf(source, config, kept);
+    const { workspace, faults } = await fitWorkspace(arranged, table, facts.schema, kept.schema);
+    const reason = workspace ? await this.#tryWorkspace(source, config, withThemes(workspace), isNewest) : null;
+    if (reason) faults.push(reason);
+    if (reason || !workspace) await this.#replaceViewer(source, config, null, isNewest);
+    this.#kept = faults.length > 0 ? kept : null;
+    return faults;
+  }
+
+  /** Returns why the workspace can't be had; null if it is shown. */
+  async #tryWorkspace(source, config, workspace, isNewest) {
+    for (let isLast = false; ; isLast = true) {
       try {
-        const arranged = this.#atTimeOf(source, config, kept);
-        const { workspace, faults: unfit } = await fitWorkspace(arranged, table, facts.schema, kept.schema);
-        faults.push(...unfit);
-        if (workspace) {
-          await this.#replaceViewer(source, config, withThemes(workspace), isNewest);
-          this.#kept = faults.length > 0 ? kept : null;
-          return faults;
-        }
+        await this.#replaceViewer(source, config, workspace, isNewest);
+        return null;
       } catch (error) {
         if (source.connection.isOver || !isNewest()) throw error;
         console.info(error);
-        faults.push(error.message);
+        const reason = await whyNot(source.table, workspace);
+        if (reason || isLast) return reason ?? error.message;
       }
     }
-    await this.#replaceViewer(source, config, null, isNewest);
-    this.#kept = kept;
-    return faults;
   }
 
   /** What its user arranged, with the page's filter and, where it is to be shown at another time, that one's steps. */
@@ -270,6 +276,20 @@ function describeFaults(faults) {
   if (faults.length === 0) return "";
   const reasons = faults.map((fault) => fault.replace(/^Abort\(\): /, "")); // which Perspective's Client puts there
   return `not shown as arranged: ${[...new Set(reasons)].join("; ")}`;
+}
+
+/** What the server has against a workspace's views; null where nothing, so that the viewer failed by itself. */
+async function whyNot(table, workspace) {
+  for (const config of Object.values(workspace.panels)) {
+    try {
+      const { columns, group_by, split_by, sort, filter, aggregates, expressions } = config;
+      const view = await table.view({ columns, group_by, split_by, sort, filter, aggregates, expressions });
+      await view.delete();
+    } catch (error) {
+      return error.message;
+    }
+  }
+  return null;
 }
 
 /** Where nothing is drawn, so that what is seen is what was there before. */

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tdengine_perspective.history.spans import Span
+
 Viewer = dict[str, Any]
 
 PLUGINS = (  # of the browser files
@@ -111,6 +113,10 @@ def bring_up_to_date(viewer: Viewer) -> tuple[Viewer, list[str]]:
             left_out.append(f"the plugin {unknown}, which is none of {', '.join(PLUGINS)}")
     if not fields.get("plugin"):
         fields.pop("plugin", None)
+    if fields.get("time") in (None, "live"):
+        fields.pop("time", None)
+    elif reason := why_no_time(fields["time"]):
+        left_out.append(f"the time {fields.pop('time')}: {reason}")
     if fields.get("theme") not in (None, *THEMES):
         left_out.append(f"the theme {fields.pop('theme')}, which is none of {', '.join(THEMES)}")
     return fields, left_out
@@ -123,6 +129,15 @@ def known_plugin(name: str) -> tuple[str | None, str]:
     short = re.sub(r"^(d3fc|d3|perspective_viewer)_?", "", re.sub(r"[^a-z0-9]+", "_", name.lower()))
     found = OTHER_PLUGINS.get(short.replace("_", ""))
     return found, "" if found else name
+
+
+def why_no_time(time: object) -> str:
+    """Why a viewer can't look back at that time; "" where it can."""
+    try:
+        Span.parse(time if isinstance(time, str) else repr(time))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def as_list(value: object) -> list:

@@ -13,8 +13,10 @@ MAX_VIEWERS_IN_LAYOUT = 4
 log = logging.getLogger(__name__)
 
 
-def read_layout(file: str) -> str:
+def read_layout(file: str, history_name: str = "") -> str:
     """How the page is to arrange its viewers, as JSON: a list of configurations, `null` without a file.
+
+    A viewer with a `time` looks back; one of the table `history_name` that says none does so at all rows.
 
     Raises SettingError, in one line, for a file that is no such thing; logs what of it there is no more.
     """
@@ -41,6 +43,8 @@ def read_layout(file: str) -> str:
     shown = []
     for number, viewer in enumerate(viewers, 1):
         config, left_out = bring_up_to_date(viewer)
+        if history_name and config.get("table") == history_name and viewer.get("time") is None:
+            config["time"] = "all"
         shown.append(config)
         for what in left_out:
             log.warning("PERSPECTIVE_LAYOUT: left out of viewer %d: %s", number, what)

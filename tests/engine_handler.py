@@ -3,16 +3,18 @@
     python tests/engine_handler.py [FAULT…]     with the settings of perspective_server.py in the environment
 
 It speaks as /history does: a table a span, no updates of its own, text frames beside the answers. Everything that
-it is asked goes into the lines that it prints, so that a test can see who asks what. Faults: `slow` answers each
-view a second late, `refuses-medians`, and `away`, the problem that TDengine is out of reach.
+it is asked goes into the lines that it prints. Faults: `refuses-medians`; `away`, the problem that TDengine is
+out of reach. POST /drop loses all looks back.
 """
 
 import asyncio
+import contextlib
 import json
 import math
 import re
 import sys
 import time
+from datetime import datetime
 from typing import Any
 
 import perspective
@@ -42,14 +44,8 @@ def span_of(text: str) -> tuple[float, float | None]:
         return time.time() - ALL, None
     if re.fullmatch(r"\d+[smhdw]", text):
         return time.time() - int(text[:-1]) * UNITS[text[-1]], None
-    first, last = (perspective_time(part) for part in text.split("/"))
+    first, last = (datetime.fromisoformat(part).timestamp() for part in text.split("/"))
     return first, last
-
-
-def perspective_time(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
 
 
 def rows(first: float, last: float, step: float) -> dict[str, list]:
@@ -57,14 +53,8 @@ def rows(first: float, last: float, step: float) -> dict[str, list]:
     for number in range(math.ceil(first / step), math.floor(last / step)):
         for place, location in enumerate(LOCATIONS):
             wave = math.sin(number / 40 + place)
-            values = (
-                number * step * 1000,
-                location,
-                place % 3 + 1,
-                10 + wave,
-                round(220 + 9 * wave),
-                146 + wave,
-            )
+            measured = 10 + wave, round(220 + 9 * wave), 146 + wave
+            values = number * step * 1000, location, place % 3 + 1, *measured
             for name, value in zip(COLUMNS, values, strict=True):
                 made[name].append(value)
     return made
@@ -74,6 +64,7 @@ class StandIn(tornado.websocket.WebSocketHandler):
     """One viewer's look at one span."""
 
     faults: frozenset[str] = frozenset()
+    all: set["StandIn"] = set()  # noqa: RUF012, shared on purpose
 
     def initialize(self, admission: Any) -> None:
         self.admission = admission
@@ -87,6 +78,7 @@ class StandIn(tornado.websocket.WebSocketHandler):
     def open(self) -> None:
         text = self.get_query_argument("time")
         print("history", text, flush=True)
+        self.all.add(self)
         try:
             first, last = span_of(text)
         except ValueError:
@@ -113,8 +105,6 @@ class StandIn(tornado.websocket.WebSocketHandler):
         if kind == "table_size" and self.moves:
             self.move_on()
         if kind == "make_view":
-            if "slow" in self.faults:
-                await asyncio.sleep(1)
             aggregates = [how.aggregations[0] for how in request.make_view.config.aggregates.values()]
             if "refuses-medians" in self.faults and "median" in aggregates:
                 text = "there is no median when looking back"
@@ -137,13 +127,20 @@ class StandIn(tornado.websocket.WebSocketHandler):
         asyncio.get_running_loop().create_task(self.send(answer))
 
     async def send(self, answer: bytes) -> None:
-        try:
+        with contextlib.suppress(tornado.websocket.WebSocketClosedError):
             await self.write_message(answer, binary=True)
-        except tornado.websocket.WebSocketClosedError:
-            pass
 
     def on_close(self) -> None:
+        self.all.discard(self)
         print("closed", self.get_query_argument("time"), flush=True)
+
+
+class Drop(tornado.web.RequestHandler):
+    """Loses all looks back."""
+
+    def post(self) -> None:
+        for look in StandIn.all:
+            look.close()
 
 
 def main() -> None:
@@ -154,7 +151,7 @@ def main() -> None:
     def make_app_with_history(*parts: Any, **more: Any) -> tornado.web.Application:
         app = make_app(*parts, **more)
         admission = next(part for part in parts if type(part).__name__ == "Admission")
-        app.add_handlers(".*", [(r"/history", StandIn, {"admission": admission})])
+        app.add_handlers(".*", [(r"/history", StandIn, {"admission": admission}), (r"/drop", Drop)])
         return app
 
     perspective_server.make_app = make_app_with_history

@@ -55,8 +55,8 @@ class SocketHandler(Passing, WebSocketHandler):
     def check_origin(self, origin: str) -> bool:
         return True  # the server looks at it
 
-    async def open(self) -> None:
-        self.to_server = await websocket_connect(self.passed_on("ws", "websocket"), max_message_size=1 << 30)
+    async def open(self, path: str) -> None:
+        self.to_server = await websocket_connect(self.passed_on("ws", path), max_message_size=1 << 30)
         self.pump = asyncio.create_task(self.pass_back())
 
     async def pass_back(self) -> None:
@@ -81,7 +81,7 @@ async def main() -> None:
     server = {"server": f"127.0.0.1:{arguments.server_port}", "host": arguments.host}
     routes = [(r"/meters/(.*)", AnswerHandler, server)]
     if not arguments.no_upgrade:
-        routes.insert(0, (r"/meters/websocket", SocketHandler, server))
+        routes.insert(0, (r"/meters/(websocket|history)", SocketHandler, server))
     tornado.web.Application(routes).listen(arguments.port, "127.0.0.1")
     await asyncio.Event().wait()
 

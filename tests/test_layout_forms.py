@@ -51,6 +51,30 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
     assert json.loads(read_layout(str(file))) == [GRID]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"table": "meters_history", "time": "24h"}, {"table": "meters_history", "time": "24h"}),
+        ({"time": "2026-11-24T08:00Z/2026-11-24T09:30Z"}, {"time": "2026-11-24T08:00Z/2026-11-24T09:30Z"}),
+        ({"table": "meters_history"}, {"table": "meters_history", "time": "all"}),
+        ({"table": "meters_history", "time": "live"}, {"table": "meters_history"}),
+        ({"table": "meters_values", "time": None}, {"table": "meters_values"}),
+    ],
+)
+def test_a_viewer_may_look_back(given: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "layout.json"
+    file.write_text(json.dumps([{**GRID, **given}]))
+    assert json.loads(read_layout(str(file), "meters_history")) == [{**GRID, **expected}]
+
+
+@pytest.mark.parametrize("time", ["24 hours", "0h", 24, ["24h"], "2026-11-24/2026-11-23"])
+def test_a_time_that_is_none_is_left_out_and_said(time: object) -> None:
+    config, left_out = bring_up_to_date({**GRID, "time": time})
+    assert config == GRID
+    [line] = left_out
+    assert line.startswith(f"the time {time}: ")
+
+
 DOUBLE = '"current" * 2'
 FIELDS = {
     "expressions in a list": (
