@@ -275,8 +275,8 @@ class Comparison:
         return max(fitting, key=len, default=label)
 
     def compare_columns(self, what: str, live: dict, history: dict) -> list[Difference]:
-        # What splits a column's name is shown otherwise within a value.
-        live = {self.written(label): values for label, values in live.items()}
+        if list(map(without_bars, live)) == list(map(without_bars, history)):
+            live = dict(zip(history, live.values(), strict=True))
         if list(live) != list(history):
             return [Difference("columns", "", list(live), list(history))]
         if live.get(PATH) != history.get(PATH):
@@ -295,14 +295,6 @@ class Comparison:
             if len(values) != len(history[label]):
                 found.append(Difference(what, column, len(values), len(history[label]), "length"))
         return found
-
-    def written(self, label: str) -> str:
-        """A column's name as the look back has it: a bar within a split's value would begin the next part."""
-        column = self.column_of(label)
-        splits = self.view.get("split_by", [])
-        if label.count("|") - column.count("|") <= len(splits):
-            return label
-        return label[: -len(column) - 1].replace("|", BAR) + "|" + column if len(splits) == 1 else label
 
     def aggregate(self, column: str) -> Any:
         """The name of a column's aggregate, "" where rows are shown."""
@@ -379,7 +371,7 @@ class Comparison:
             if own != path:
                 continue
             parts = [label_of(self.kind(name), flat[name][place]) for name in splits]
-            if "|".join([*(part.replace("|", BAR) for part in parts), column]) == label:
+            if without_bars("|".join([*parts, column])) == without_bars(label):
                 found.append((keys[place], flat[other][place], value))
         return found
 
@@ -446,6 +438,11 @@ def chosen(aggregate: str, rows: list[tuple]) -> list:
             return [value for at, _, value in rows if at == end]
 
 
+def without_bars(label: str) -> str:
+    """A column's name to compare: a bar in a split's value is shown otherwise in the look back."""
+    return label.replace("|", BAR)
+
+
 def label_of(kind: str, value: Any) -> str:
     """A value as a split's column has it in its name."""
     if value is None:
@@ -503,6 +500,17 @@ def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
     return any(
         f'"{name}"' in texts and any(value is not None and value < 0 for value in comparison.pair.columns[name])
         for name in times
+    )
+
+
+def is_negative_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
+    """The least integer of 32 bits has no counterpart in 32 bits."""
+    expressions = comparison.view.get("expressions", {})
+    texts = "".join(expressions.get(name, "") for name in comparison.touching(difference))
+    return any(
+        f'-"{name}"' in texts and -(2**31) in comparison.pair.columns[name]
+        for name, kind in comparison.pair.schema.perspective.items()
+        if kind == "integer"
     )
 
 
@@ -565,6 +573,7 @@ KNOWN: list[Known] = [
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
     ("bucket before 1970: towards 1970, by the whole step", is_step_before_1970),
+    ("- of -2147483648: its counterpart, where the engine has none", is_negative_of_least_integer),
     ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
