@@ -19,8 +19,10 @@ from tdengine_emulator import expressions, grammar, server, store, wire
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS = sorted((ROOT / "tests" / "recordings").glob("*.jsonl"))
-TESTS = [ROOT / "tests" / f"test_emulator_{part}.py" for part in ("meaning", "types", "data", "robustness")]
+TESTED = ("meaning", "types", "history", "data", "robustness")
+TESTS = [ROOT / "tests" / f"test_emulator_{part}.py" for part in TESTED]
 INLINED = {"definition", "if_needed", "key"}  # besides the rules with names that begin with _
+LONGEST_EXAMPLE = 120
 STATEMENTS, WHOLE = "statement", "start"
 TYPES_SHOWN = {"VARCHAR": "VARCHAR(n), BINARY(n)", "INT": "INT, INTEGER", "DECIMAL64": ""}
 HOLDS = {
@@ -189,7 +191,7 @@ def functions() -> Iterator[str]:
     rows = []
     for name, gives in sorted(expressions.FUNCTIONS.items()):
         seen = seen_function(name)
-        example = f"`{seen.example}`" if seen.example else ""
+        example = f"`{seen.example}`" if 0 < len(seen.example) <= LONGEST_EXAMPLE else ""
         rows.append((f"`{name.upper()}`", gives, example, seen.link))
     yield from table(("function", "gives", "for example", "seen in"), rows)
 

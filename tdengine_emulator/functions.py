@@ -207,7 +207,7 @@ SCALARS = {
     "length": Function(1, 1, of_text("bytes_in", BIGINT), "a text's bytes"),
     "ln": Function(1, 1, of_numbers("ln"), "DOUBLE, NULL where it has no value"),
     "log": Function(1, 2, of_numbers("logarithm"), "DOUBLE, to the base of the second argument"),
-    "lower": Function(1, 1, of_text("lower"), "a text in small letters, in VARCHAR those of ASCII"),
+    "lower": Function(1, 1, of_text("lower"), "a text in small letters, those of ASCII"),
     "ltrim": Function(1, 1, trimming("left_trimmed", str.lstrip), "a text without the blanks before it"),
     "mod": Function(2, 2, of_numbers("modulo"), "DOUBLE, with the sign of the first number"),
     "pi": Function(0, 0, constant_pi, "DOUBLE"),
@@ -231,7 +231,7 @@ SCALARS = {
     ),
     "trim": Function(1, 1, trimming("trimmed", str.strip), "a text without blanks around it"),
     "truncate": Function(2, 2, of_same_type("truncated"), "the number cut to so many digits, of its type"),
-    "upper": Function(1, 1, of_text("upper"), "a text in capitals, in VARCHAR those of ASCII"),
+    "upper": Function(1, 1, of_text("upper"), "a text in capitals, those of ASCII"),
     "weekday": Function(1, 1, of_time("day_of_week", BIGINT, 0), "from 0 on Monday, in UTC"),
 }
 # Functions that TDengine has and the emulator has not learnt.

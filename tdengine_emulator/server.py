@@ -1,12 +1,13 @@
 """The emulator's connections: taosAdapter's WebSocket and REST, as taosws and taosrest speak them."""
 
 import base64
+import inspect
 import json
 import logging
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
@@ -17,12 +18,14 @@ import tornado.web
 import tornado.websocket
 
 from tdengine_emulator import sql, wire
+from tdengine_emulator.aside import Asides
 from tdengine_emulator.store import MISSING, VERSION, Result, Store, not_understood
 from tdengine_emulator.wire import BoundTable, Column, TaosError, Values, converted, refuse_if, too_long
 
 USERS = {"root": "taosdata"}
 # What taosAdapter's /rest/login gives for root and taosdata.
 LOGIN_TOKEN = "/KfeAzX/f9na8qdtNZmtONryp201ma04bEl8LcvLUd7a8qdtNZmtONryp201ma04"
+USER_OF_REST = "root"  # the only one
 ROWS_PER_BLOCK = 3072
 MAX_MESSAGE = 100 * 1024 * 1024
 ADAPTER_ERROR = 0xFFFF
@@ -47,8 +50,9 @@ logging.getLogger("tornado.general").setLevel(logging.ERROR)
 def make_app(store: Store) -> tornado.web.Application:
     login = "/rest/login/([^/]+)/([^/]+)"
     routes = [("/ws", Socket), ("/rest/sql(?:/([^/]+))?", Sql), (login, Login), ("/-/ping", Ping)]
+    asides = Asides(store)
     return tornado.web.Application(
-        [(path, handler, {"store": store}) for path, handler in routes],
+        [(path, handler, {"store": store, "asides": asides}) for path, handler in routes],
         websocket_max_message_size=MAX_MESSAGE,
         log_function=lambda handler: None,
     )
@@ -76,8 +80,8 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     failure = None
 
-    def initialize(self, store: Store) -> None:
-        self.store = store
+    def initialize(self, store: Store, asides: Asides) -> None:
+        self.store, self.asides = store, asides
         self.user: str | None = None
         self.database: str | None = None
         self.zone: tzinfo | None = None
@@ -92,17 +96,18 @@ class Socket(tornado.websocket.WebSocketHandler):
     def on_close(self) -> None:
         self.store.remove_connection(self.number)
 
-    def on_message(self, message: str | bytes) -> None:
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Answer; the next message waits until that is done."""
         self.started = time.perf_counter_ns()
         with suppress(tornado.websocket.WebSocketClosedError):  # the client left before its answer
             if isinstance(message, str):
-                self.on_text(message)
-            elif len(message) < wire.HEAD:
-                self.close(1002, "message length is too short")
-            else:
-                self.on_frame(message)
+                return self.on_text(message)
+            if len(message) >= wire.HEAD:
+                return self.on_frame(message)
+            self.close(1002, "message length is too short")
+        return None
 
-    def on_text(self, message: str) -> None:
+    def on_text(self, message: str) -> Awaitable[None] | None:
         try:
             content = json.loads(message)
             action, arguments = content.get("action", ""), dict(content.get("args") or {})
@@ -111,15 +116,17 @@ class Socket(tornado.websocket.WebSocketHandler):
                 raise ValueError("no action")
         except (ValueError, TypeError, AttributeError, RecursionError):
             self.answer("", 0, code=ADAPTER_ERROR, message="unmarshal request error")
-            return
-        self.respond(action, request, statement, arguments)
+            return None
+        return self.respond(action, request, statement, arguments)
 
-    def on_frame(self, frame: bytes) -> None:
+    def on_frame(self, frame: bytes) -> Awaitable[None] | None:
         request, subject, number = struct.unpack_from("<QQQ", frame)
         statement = subject if number in (wire.BIND, wire.BIND2) else None
-        self.respond(ACTIONS.get(number, f"binary {number}"), request, statement, {"frame": frame})
+        return self.respond(ACTIONS.get(number, f"binary {number}"), request, statement, {"frame": frame})
 
-    def respond(self, action: str, request: int, number: Any, arguments: dict[str, Any]) -> None:
+    def respond(
+        self, action: str, request: int, number: Any, arguments: dict[str, Any]
+    ) -> Awaitable[None] | None:
         """Do the action, on the prepared statement of the number if there is one; errors are answers, too."""
         subject: Any = self
         try:
@@ -139,10 +146,21 @@ class Socket(tornado.websocket.WebSocketHandler):
             reply = {"code": error.code, "message": error.message}
         except MALFORMED as error:
             reply = {"code": ADAPTER_ERROR, "message": f"malformed {action} message: {error}"}
+        if inspect.isawaitable(reply):
+            return self.respond_later(action, request, reply)
         if isinstance(reply, bytes):
             self.send(reply)
         elif reply is not None:
             self.answer(action, request, **({} if number is None else {"stmt_id": number}), **reply)
+        return None
+
+    async def respond_later(self, action: str, request: int, pending: Awaitable[dict[str, Any]]) -> None:
+        try:
+            reply = await pending
+        except TaosError as error:
+            reply = {"code": error.code, "message": error.message}
+        with suppress(tornado.websocket.WebSocketClosedError):
+            self.answer(action, request, **reply)
 
     def timing(self) -> int:
         return time.perf_counter_ns() - self.started
@@ -170,25 +188,38 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.number = self.store.add_connection(user, f"{host}:{client_port}")
         return {"version": VERSION}
 
-    def do_binary_query(self, frame: bytes) -> dict[str, Any]:
+    def do_binary_query(self, frame: bytes) -> dict[str, Any] | Awaitable[dict[str, Any]]:
         """Execute a statement."""
-        result = sql.execute(self.store, wire.parse_query(frame), self.database, zone=self.zone)
+        text = wire.parse_query(frame)
+
+        def work() -> tuple[Result, deque[bytes]]:
+            result = sql.execute(self.store, text, self.database, zone=self.zone)
+            blocks = packed(result)
+            result.rows = ()
+            return result, blocks
+
+        host, client_port, *_ = self.request.connection.context.address
+        asker = (self.user or "", f"{host}:{client_port}", self.number)
+        found = self.asides.answer(text, asker, work)
+        return self.answer_later(found) if inspect.isawaitable(found) else self.answer_to_query(*found)
+
+    async def answer_later(self, pending: Awaitable[tuple[Result, deque[bytes]]]) -> dict[str, Any]:
+        return self.answer_to_query(*await pending)
+
+    def answer_to_query(self, result: Result, blocks: deque[bytes]) -> dict[str, Any]:
         self.database = result.use or self.database
         head = {"is_update": result.fields is None, "affected_rows": result.affected}
-        return head | self.answer_with_result(result, [column.length for column in result.fields or ()])
+        lengths = [column.length for column in result.fields or ()]
+        return head | self.answer_with_result(result, blocks, lengths)
 
-    def answer_with_result(self, result: Result, lengths: list[int]) -> dict[str, Any]:
+    def answer_with_result(self, result: Result, blocks: deque[bytes], lengths: list[int]) -> dict[str, Any]:
         """A result as the answer gives it: its number (0 for an update) and its fields.
 
-        Its rows are packed for the fetches to come.
+        Its rows stay for the fetches to come.
         """
         fields = result.fields
         if fields is not None:
             self.result_numbers += 1
-            rows, blocks = iter(result.rows), deque()
-            with sql.sqlite_errors_as_answers():
-                while chunk := list(islice(rows, ROWS_PER_BLOCK)):
-                    blocks.append(wire.encode_block(fields, chunk))
             self.results[self.result_numbers] = blocks
         return {
             "id": self.result_numbers if fields else 0,
@@ -219,6 +250,15 @@ class Socket(tornado.websocket.WebSocketHandler):
         return {"stmt_id": self.statement_numbers}
 
     do_stmt2_init = do_init
+
+
+def packed(result: Result) -> deque[bytes]:
+    """A result's rows as blocks."""
+    rows, blocks = iter(result.rows), deque()
+    with sql.sqlite_errors_as_answers():
+        while chunk := list(islice(rows, ROWS_PER_BLOCK)):
+            blocks.append(wire.encode_block(result.fields or (), chunk))
+    return blocks
 
 
 class Prepared:
@@ -334,7 +374,8 @@ class Prepared:
         result = self.result
         if result is None:
             raise TaosError(ADAPTER_ERROR, "result is nil")
-        return self.socket.answer_with_result(result, [column.block_bytes for column in result.fields or ()])
+        lengths = [column.block_bytes for column in result.fields or ()]
+        return self.socket.answer_with_result(result, packed(result), lengths)
 
     def do_close(self) -> None:
         """End the prepared statement (version 1, which gets no answer)."""
@@ -381,8 +422,8 @@ def refuse_unfit_values(
 class Rest(tornado.web.RequestHandler):
     """Its errors are answers of their own form, some with a status."""
 
-    def initialize(self, store: Store) -> None:
-        self.store = store
+    def initialize(self, store: Store, asides: Asides) -> None:
+        self.store, self.asides = store, asides
         self.started = time.perf_counter_ns()
 
     def reply(self, content: dict[str, Any]) -> None:
@@ -417,7 +458,7 @@ class Login(Rest):
 class Sql(Rest):
     """POST /rest/sql or /rest/sql/database: execute the statement that is the body."""
 
-    def post(self, database: str | None = None) -> None:
+    async def post(self, database: str | None = None) -> None:
         try:
             refuse_if("Authorization" not in self.request.headers, 4357, "no auth info input")
             refuse_if(not self.request.body, 4358, "request is empty")
@@ -427,9 +468,14 @@ class Sql(Rest):
             zone = self.get_query_argument("tz", "")
             is_unknown = zone != "" and str(time_zone(zone)) != zone
             refuse_if(is_unknown, ADAPTER_ERROR, f"unknown time zone {zone}")
-            result = sql.execute(self.store, self.request.body.decode(errors="replace"), database)
-            with sql.sqlite_errors_as_answers():
-                self.reply(rest_answer(result, time_zone(zone)))
+            text = self.request.body.decode(errors="replace")
+
+            def work() -> dict[str, Any]:
+                with sql.sqlite_errors_as_answers():
+                    return rest_answer(sql.execute(self.store, text, database), time_zone(zone))
+
+            found = self.asides.answer(text, (USER_OF_REST, str(self.request.remote_ip), 0), work)
+            self.reply(await found if inspect.isawaitable(found) else found)
         except TaosError as error:
             self.fail(error.code, error.message)
         except (ValueError, TypeError):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from lark import Token, Tree, v_args
 
 from tdengine_emulator.expressions import Expressions
-from tdengine_emulator.grammar import MAX_LENGTH, RESERVED_WORDS, Term, literal, parse
+from tdengine_emulator.grammar import MAX_LENGTH, RESERVED_WORDS, Term, literal, parse, unescaped
 from tdengine_emulator.selection import column_names_in, selected
 from tdengine_emulator.store import (
     MISSING,
@@ -24,6 +24,7 @@ from tdengine_emulator.store import (
     Store,
     Table,
     TableName,
+    TooLong,
     not_understood,
     system_fields,
 )
@@ -73,6 +74,10 @@ def sqlite_errors_as_answers() -> Iterator[None]:
         yield
     except RecursionError:
         raise not_understood("an expression too deep") from None
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_INTERRUPT":
+            raise TooLong from None
+        raise not_understood(str(error)) from None
     except (sqlite3.Error, struct.error, ArithmeticError, ValueError) as error:
         raise not_understood(str(error)) from None
 
@@ -145,6 +150,12 @@ class Statement(Expressions):
 
     def show_dnodes(self) -> Result:
         return self.of_system("SELECT * FROM information_schema.ins_dnodes")
+
+    def show_queries(self) -> Result:
+        return self.of_system("SELECT * FROM performance_schema.perf_queries")
+
+    def kill_query(self, _kill: Token, number: Token) -> None:
+        self.store.kill_query(unescaped(number))
 
     def show_connections(self) -> Result:
         return self.of_system("SELECT * FROM performance_schema.perf_connections")

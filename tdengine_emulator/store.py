@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -63,6 +63,12 @@ CREATE TEMP VIEW ins_indexes AS
     FROM tables WHERE tags <> '[]';
 CREATE TEMP TABLE ins_dnodes (id, endpoint, vnodes, support_vnodes, status, create_time, reboot_time, note);
 CREATE TEMP TABLE connections (conn_id INTEGER PRIMARY KEY, user, end_point, login_time);
+CREATE TEMP TABLE queries (kill_id PRIMARY KEY, query_id, conn_id, user, end_point, create_time, sql);
+CREATE TEMP VIEW perf_queries AS
+    SELECT kill_id, query_id, conn_id, 'taosadapter' AS app, {process} AS pid, user, end_point, create_time,
+    (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - create_time) * 1000 AS exec_usec,
+    1 AS stable_query, 0 AS sub_query, 1 AS sub_num, '1:EXECUTING' AS sub_status, sql, '' AS user_app,
+    '127.0.0.1' AS user_ip FROM queries;
 CREATE TEMP VIEW perf_connections AS
     SELECT conn_id, user, 'taosadapter' AS app, {process} AS pid, end_point, login_time,
     CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS last_access, '' AS user_app,
@@ -72,6 +78,7 @@ CREATE TEMP VIEW perf_connections AS
 DESCRIBED = {"field": 325, "type": 20, "length": "INT", "note": 16, "encode": 12, "compress": 12, "level": 12}
 VIEWS = {"view_name": 192, "db_name": 64, "effective_user": 24, "create_time": "TIMESTAMP", "type": 128}
 VIEWS |= {"query_sql": 2048, "parameters": 2048, "default_values": 2048, "target_table": 192}
+LONGEST_LISTED = 2048  # bytes of a statement in the list of queries
 INFORMATION_SCHEMA = {
     "ins_databases": {"name": 64, "precision": 2},
     "ins_stables": {
@@ -103,6 +110,24 @@ INFORMATION_SCHEMA = {
     },
 }
 PERFORMANCE_SCHEMA = {
+    "perf_queries": {
+        "kill_id": 26,
+        "query_id": "BIGINT UNSIGNED",
+        "conn_id": "INT UNSIGNED",
+        "app": 24,
+        "pid": "INT",
+        "user": 24,
+        "end_point": 22,
+        "create_time": "TIMESTAMP",
+        "exec_usec": "BIGINT",
+        "stable_query": "BOOL",
+        "sub_query": "BOOL",
+        "sub_num": "INT",
+        "sub_status": 1000,
+        "sql": LONGEST_LISTED,
+        "user_app": 24,
+        "user_ip": 22,
+    },
     "perf_connections": {
         "conn_id": "INT UNSIGNED",
         "user": 24,
@@ -125,6 +150,10 @@ WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
 def not_understood(detail: str) -> TaosError:
     is_what = f"the emulator {VERSION} is not TDengine; it understands CREATE, ALTER, DROP, DESCRIBE, SHOW, "
     return TaosError(0x2600, f"{detail} ({is_what}INSERT, DELETE and SELECT as far as its grammar sql.lark)")
+
+
+class TooLong(Exception):
+    """A question takes longer than others can wait."""
 
 
 class TableName(NamedTuple):
@@ -199,6 +228,8 @@ class Store:
             row = (1, "localhost:6030", 0, 256, "ready", *[milliseconds()] * 2, "")
             self.rows("INSERT INTO ins_dnodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
         computing.install(self.sqlite)
+        self.killers: dict[str, Callable[[], None]] = {}  # what ends a query of the list
+        self.queries = 0
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
         self.thinned: set[int] = set()  # the tables of which the log has said that rows leave
 
@@ -243,6 +274,42 @@ class Store:
 
     def remove_connection(self, number: int) -> None:
         self.rows("DELETE FROM connections WHERE conn_id = ?", number)
+
+    # Queries that take long
+
+    @contextmanager
+    def patient_until(self, deadline: float, steps: int) -> Iterator[None]:
+        """What is asked of SQLite meanwhile raises TooLong once it is later than that."""
+        self.sqlite.set_progress_handler(lambda: time.monotonic() > deadline, steps)
+        try:
+            yield
+        finally:
+            self.sqlite.set_progress_handler(None, 0)
+
+    def add_query(self, text: str, asker: tuple[str, str, int], kill: Callable[[], None]) -> str:
+        """Have the list of queries show one more, until it is removed; returns its number."""
+        self.queries += 1
+        user, address, connection = asker
+        number = f"{connection:x}:{self.queries:x}"
+        listed = text.lower().encode()[: LONGEST_LISTED - 1].decode(errors="ignore")
+        row = (number, self.queries, connection, user, address, milliseconds(), listed)
+        self.rows("INSERT INTO queries VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+        self.killers[number] = kill
+        return number
+
+    def remove_query(self, number: str) -> None:
+        self.rows("DELETE FROM queries WHERE kill_id = ?", number)
+        self.killers.pop(number, None)
+
+    def kill_query(self, number: str) -> None:
+        """End a query of the list; raises TaosError where the number can't be one."""
+        refuse_if(":" not in number, 0x030C, "Invalid query id")
+        refuse_if(number not in self.killers, 0x030E, "Invalid connection id")
+        self.killers[number]()
+
+    def keep_log(self, is_kept: bool) -> None:
+        """Have the file of what was written left as it is, as long as copies of the emulator read it."""
+        self.rows(f"PRAGMA wal_autocheckpoint = {0 if is_kept else 1000}").fetchall()
 
     # Tables. Whoever changes something holds the transaction.
 

@@ -29,6 +29,9 @@ class TaosError(Exception):
         self.code, self.message = code, message
         super().__init__(f"[0x{code:04X}] {message}")
 
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return TaosError, (self.code, self.message)
+
 
 def refuse_if(is_wrong: bool, code: int, message: str) -> None:
     if is_wrong:

@@ -7,11 +7,14 @@ look back's statements recordings/11-history has the answers.
 import math
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import taosws
 from conftest import TDengine
+from support import Process, emulator, free_port, python, wait_for
 from test_emulator_meaning import fails, rows
 
 T = 1_700_006_400_000  # 2023-11-15 00:00
@@ -541,3 +544,93 @@ def test_an_expression_may_be_deep(readings: "taosws.Connection") -> None:
 def test_a_question_fails_as_in_tdengine(readings: "taosws.Connection", sql: str, code: str) -> None:
     with fails(code):
         readings.query(sql)
+
+
+# Questions that take long
+
+
+@pytest.fixture(params=["in memory", "in a file"])
+def busy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TDengine]:
+    """An emulator of its own with 100,000 rows in a table many."""
+    port = free_port()
+    arguments = ["--data", str(tmp_path)] if request.param == "in a file" else []
+    with emulator(port, *arguments) as process:
+        tdengine = TDengine(port, is_emulator=True)
+        connection = tdengine.connect()
+        connection.execute("CREATE DATABASE busy KEEP 36500")
+        connection.execute("CREATE TABLE busy.many (ts TIMESTAMP, d DOUBLE) TAGS (g INT)")
+        statement = connection.stmt2_statement()
+        statement.prepare("INSERT INTO ? USING busy.many TAGS (?) VALUES (?, ?)")
+        count = 100_000
+        columns = [
+            taosws.millis_timestamps_to_column(list(range(T, T + count))),
+            taosws.doubles_to_column([n / 7 for n in range(count)]),
+        ]
+        statement.bind([taosws.stmt2_bind_param_view("m0", [taosws.int_to_tag(1)], columns)])
+        statement.execute()
+        yield tdengine
+        assert process.running(), process.output
+        assert "Traceback" not in process.output, process.output
+
+
+def ask(tdengine: TDengine, sql: str) -> list[Any]:
+    """Over REST."""
+    auth = (tdengine.user, tdengine.password)
+    return requests.post(f"{tdengine.rest_url}/rest/sql", data=sql.encode(), auth=auth, timeout=60).json()[
+        "data"
+    ]
+
+
+def in_a_process(tdengine: TDengine, sql: str) -> Process:
+    """A client in a process of its own, since the driver lets no other thread run; it prints what it gets."""
+    code = (
+        f"import taosws; connection = taosws.connect({tdengine.url!r})\n"
+        f"try: print('got', len(list(connection.query({sql!r}))))\n"
+        "except taosws.Error as error: print('failed', error)"
+    )
+    return Process(python("-c", code))
+
+
+SLOW = (
+    "/* Mark 7 */ SELECT "
+    + ", ".join(f"SUM(SIN(d + {n}) * COS(d - {n}))" for n in range(30))
+    + " FROM busy.many"
+)
+
+
+@pytest.mark.emulator_only
+def test_others_are_answered_while_a_question_takes_long(busy: TDengine) -> None:
+    listed = "SELECT kill_id, `sql`, `user` FROM performance_schema.perf_queries"
+    with in_a_process(busy, SLOW) as client:
+        ((_, text, user),) = wait_for(lambda: ask(busy, listed), "the question in the list")
+        assert (text, user) == (SLOW.lower(), "root")
+        assert len(ask(busy, "SHOW QUERIES")[0]) == 16
+        ask(busy, f"INSERT INTO busy.m0 VALUES ({T - 1}, 1)")
+        assert ask(busy, "SELECT COUNT(*) FROM busy.many") == [[100_001]]
+        assert not any("got" in line for line in client.lines)
+        client.wait_for_line("got 1")
+    wait_for(lambda: not ask(busy, listed), "the end of the list")
+    assert ask(busy, "SELECT COUNT(*) FROM busy.many") == [[100_001]]
+
+
+@pytest.mark.emulator_only
+def test_a_question_can_be_ended(busy: TDengine) -> None:
+    with in_a_process(busy, SLOW) as client:
+        ((number, *_),) = wait_for(lambda: ask(busy, "SHOW QUERIES"), "the question in the list")
+        ask(busy, f"KILL QUERY '{number}'")
+        assert "Query killed" in client.wait_for_line("failed")
+    assert ask(busy, "SHOW QUERIES") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [("abc", "0x030C.*Invalid query id"), ("1:2", "0x030E.*Invalid connection id")]
+)
+def test_a_question_that_there_is_not_cannot_be_ended(
+    readings: "taosws.Connection", number: str, code: str
+) -> None:
+    with fails(code):
+        readings.query(f"KILL QUERY '{number}'")
+
+
+def test_a_comment_is_no_part_of_a_statement(readings: "taosws.Connection") -> None:
+    assert rows(readings, "/* it's: */ SELECT /**/ COUNT(*) /* ( */ FROM readings") == [(18,)]
