@@ -43,6 +43,7 @@ from tdengine_perspective.mirror.table import replace_rows
 TABLE = "oracle"
 _numbers = itertools.count()
 VIEWS_A_TABLE = 50
+MOST_SHRINKING = 10  # seconds
 PATH = "__ROW_PATH__"
 BAR = "¦"
 INDEX = "the row's number"
@@ -692,11 +693,13 @@ def unknown_in(comparison: Comparison) -> list[Difference]:
 def smallest(comparison: Comparison, kind: str) -> Comparison:
     """The same difference in a view with as few parts as it can be had with."""
     pair = comparison.pair
-    is_smaller = True
-    while is_smaller:
+    is_smaller, until = True, time.monotonic() + MOST_SHRINKING
+    while is_smaller and time.monotonic() < until:
         is_smaller = False
         for view in smaller(comparison.view):
             other = Comparison(pair, view, comparison.window)
+            if time.monotonic() > until:
+                break
             if any(other.kind_of(one) == kind for one in unknown_in(other)):
                 comparison, is_smaller = other, True
                 break
