@@ -140,7 +140,7 @@ def of_all(term: Term, aggregate: str, kind: str) -> Measure:
                 return None if total is None else int(abs(total) if "abs" in aggregate else total)
 
             add = add_up_integers if term.kind == INTEGER else add_up
-            inner = f"ABS({term.as_double})" if aggregate == "sum abs" else term.sql
+            inner = f"ABS(CAST({term.sql} AS DOUBLE))" if aggregate == "sum abs" else term.sql
             return Measure((f"SUM({inner})",), add, kind)
         case "avg" | "mean":
             return Measure((f"AVG({term.sql})",), lambda values, count: real.read(values)[0], kind)

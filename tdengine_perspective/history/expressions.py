@@ -19,6 +19,7 @@ from tdengine_perspective.history.terms import (
     INTEGER,
     NUMBERS,
     STRING,
+    TIMES,
     UNGROUPABLE,
     Facts,
     Term,
@@ -389,6 +390,8 @@ class Compiler:
         part = node[3][0]
         if part[0] in (BOOLEAN, *NUMBERS):
             condition = self.condition(part)
+        elif part[0] in TIMES:
+            condition = f"{self.operand(part)} <> 0"
         else:
             condition = negated(f"({self.nothing(part)})")
         return Term(f"CASE WHEN {condition} THEN true ELSE false END", BOOLEAN)

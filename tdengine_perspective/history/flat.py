@@ -32,7 +32,7 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
         return [()]
     listed = ", ".join(f"{term.sql} g{place}" for place, term in enumerate(view.split_by))
     varying = [place for place, term in enumerate(view.split_by) if not term.is_constant]
-    ordered = [place for place in varying if view.split_by[place].kind != FLOAT]  # as for groups
+    ordered = [place for place in varying if view.split_by[place].may_be_sorted]
     order = f"g{ordered[0]}" if ordered else "n"
     sql = f"SELECT {listed}, COUNT(*) n FROM {view.facts.table}{view.where}"
     if varying:
@@ -135,7 +135,9 @@ def select_rows(view: View, start: int, end: int) -> str:
 
 
 def sorted_term(term: Term, absolute: bool) -> str:
+    if not term.may_be_sorted:
+        term = Term(finite(term.sql), FLOAT)
     if absolute and term.kind in NUMBERS:
-        number = term.as_double  # there is no ABS of a DECIMAL
-        return f"CASE WHEN {number} IS NULL THEN 0 ELSE ABS({number}) END"  # as in the engine
+        number = f"CAST({term.sql} AS DOUBLE)"  # a TINYINT's ABS of -128 is -128, a DECIMAL has none
+        return f"CASE WHEN {number} IS NULL THEN CAST(0 AS DOUBLE) ELSE ABS({number}) END"  # as in the engine
     return term.name if term.is_time_column and term.units == 1 else term.in_ms().sql

@@ -173,8 +173,7 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         if items
         else []
     )
-    # Not by floats: TDengine's process can end where it sorts NaN.
-    ordered = [place for place in varying if terms[place].kind != FLOAT]
+    ordered = [place for place in varying if terms[place].may_be_sorted]
     order = f"g{ordered[0]}" if ordered else "n"
     if not ordered and varying:
         there += " n"

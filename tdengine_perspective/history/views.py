@@ -115,8 +115,6 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         for each in (view.sorts, view.column_sorts):
             each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
     before = {*computed_with, *(name for name, *_ in config.get("filter") or [])}
-    if view.is_flat:
-        before |= set(sorted_names)
     view.doubtful.extend(name for name in facts.terms if name in before and terms[name].may_be_infinite)
     for each in view.measures:
         for other in each.watched:
