@@ -12,11 +12,12 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache, wraps
 from itertools import pairwise
 from typing import Any
 
-from tdengine_emulator.wire import MAX_INTEGER
+from tdengine_emulator.wire import DIGITS, MAX_INTEGER
 
 NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?|nan)", re.IGNORECASE)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -132,6 +133,11 @@ def whole(number: Any, bits: int, is_unsigned: int) -> int:
 
 def wrapped(number: int, bits: int, lowest: int) -> int:
     return (number - lowest) % 2**bits + lowest
+
+
+@scalar
+def rounded_decimal(number: str) -> int:
+    return int(Decimal(number).to_integral_value(ROUND_HALF_UP))
 
 
 @scalar
@@ -559,6 +565,29 @@ class WrappedSum:
         return None if self.sum is None else storable(wrapped(self.sum, 64, self.lowest))
 
 
+class DecimalSum:
+    """decimal_sum(number, scale), decimal_mean(number, scale): of DECIMALs, with so many digits."""
+
+    def __init__(self) -> None:
+        self.sum, self.count, self.scale = Decimal(0), 0, 0
+
+    def step(self, value: str | None, scale: int) -> None:
+        if value is not None:
+            self.sum = DIGITS.add(self.sum, Decimal(value))
+            self.count, self.scale = self.count + 1, scale
+
+    def of(self, number: Decimal) -> str:
+        return format(number.quantize(Decimal(1).scaleb(-self.scale), ROUND_HALF_UP, DIGITS), "f")
+
+    def finalize(self) -> str | None:
+        return self.of(self.sum) if self.count else None
+
+
+class DecimalMean(DecimalSum):
+    def finalize(self) -> str | None:
+        return self.of(DIGITS.divide(self.sum, Decimal(self.count))) if self.count else None
+
+
 class FiniteSum:
     """finite_sum(number): the sum; NULL where one is NaN or infinite."""
 
@@ -699,6 +728,8 @@ AGGREGATES = {
     "value_at": ValueAt,
     "value_at_lowest": ValueAtLowest,
     "wrapped_sum": WrappedSum,
+    "decimal_sum": DecimalSum,
+    "decimal_mean": DecimalMean,
     "finite_sum": FiniteSum,
     "finite_mean": FiniteMean,
     "deviation": Deviation,

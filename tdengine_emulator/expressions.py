@@ -65,6 +65,7 @@ MOST_ARGUMENTS = 120  # SQLite takes 127
 COLUMNS = ("column", "tbname")
 CONDITIONS = ("boolean", "compared", "is_null", "among", "between", "like", "match", "literal")
 BRACKETS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|[()]""")
+BRACKETS_OF_TEXT = re.compile(r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`|[()]""", re.DOTALL)
 NAN = "'NaN'"
 UNITS_OF_ANY_LENGTH = ("n", "y")
 
@@ -214,6 +215,10 @@ class Expressions(Interpreter):
         kinds = first.column.kind, second.column.kind
         if "TIMESTAMP" in kinds and mark in "+-":
             return self.time_calculation(first, str(mark), second)
+        if any(kind in FLOATS for kind in kinds):
+            first, second = (
+                Term(comparable(term), DOUBLE) if term.column.precision else term for term in (first, second)
+            )
         for term in (first, second):
             if term.column.precision or term.column.kind in (*BYTES, "JSON"):
                 raise not_understood(f"arithmetic of {term.column.kind}")
@@ -388,6 +393,9 @@ class Expressions(Interpreter):
         if name in ("min", "max"):
             is_wrong = column.kind in ("TIMESTAMP", "BOOL", "JSON", *BYTES)
             refuse_if(is_wrong, 0x2802, f"Invalid parameter data type : {name}")
+            if column.precision:
+                pick = "value_at_lowest" if name == "min" else "value_at"
+                return Term(self.aggregated(f"{pick}({text}, {term.text})"), column)
             condition = f"{text} <> {NAN}" if column.kind in FLOATS else ""
             if is_null(term):
                 column = BIGINT
@@ -396,8 +404,8 @@ class Expressions(Interpreter):
             return Term(self.aggregated(f"most({text})"), column)
         if name == "hyperloglog":
             return Term(self.aggregated(f"distinct_count({text})"), BIGINT)
-        if column.precision:
-            raise not_understood(f"{name} of DECIMAL")
+        if column.precision and name in ("sum", "avg"):
+            return self.of_decimals(name, term)
         if not (is_number(column) or is_null(term) or (name == "spread" and is_time)):
             raise wrong_type(name)
         if name == "apercentile":
@@ -410,6 +418,12 @@ class Expressions(Interpreter):
         if name == "stddev":
             return self.deviation(text, column)
         return self.sum_or_mean(name, text, column)
+
+    def of_decimals(self, name: str, term: Term) -> Term:
+        """A sum has the digits behind the point of its column, a mean 6 at least."""
+        scale = term.column.scale if name == "sum" else max(term.column.scale, 6)
+        text = f"decimal_{'sum' if name == 'sum' else 'mean'}({term.text}, {scale})"
+        return Term(self.aggregated(text), unnamed("DECIMAL")._replace(precision=38, scale=scale))
 
     def sum_or_mean(self, name: str, text: str, column: Column) -> Term:
         if column.kind not in FLOATS:
@@ -443,8 +457,15 @@ class Expressions(Interpreter):
         return Term(self.aggregated(text, condition), term.column._replace(name=""))
 
     def written(self, tree: Tree) -> str:
-        """How TDengine repeats an expression."""
-        return without_case(self.text[tree.meta.container_start_pos : tree.meta.container_end_pos])
+        """How TDengine repeats an expression: with the brackets around it, which the tree has not."""
+        tokens = list(tree.scan_values(lambda part: isinstance(part, Token)))
+        start, end = tokens[0].start_pos, tokens[-1].end_pos
+        start = len(self.text[:start].rstrip("( \t\r\n"))
+        start += len(self.text[start:]) - len(self.text[start:].lstrip())
+        marks = BRACKETS_OF_TEXT.findall(self.text[start:end])
+        for _ in range(marks.count("(") - marks.count(")")):
+            end = self.text.index(")", end) + 1
+        return without_case(self.text[start:end])
 
 
 class Window(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tdengine_emulator.grammar import BIGINT, DOUBLE, NANOSECONDS, TIMESTAMP, Term, literal, unnamed
-from tdengine_emulator.store import not_understood
+from tdengine_emulator.store import LONGEST_TEXT, not_understood
 from tdengine_emulator.wire import Column, TaosError, refuse_if
 
 TEXTS = ("VARCHAR", "NCHAR")
@@ -120,6 +120,7 @@ def repeated(name: str, terms: list[Term], _: int) -> Term:
         raise not_understood("repeat of a number that is no literal")
     size = column.block_bytes * max(count, 1)
     length = (size - 2) // 4 if column.kind == "NCHAR" else size - 2
+    refuse_if(length > LONGEST_TEXT, 0x280E, "Function result exceed max length")
     return Term(called("repeated", terms), unnamed(column.kind, length))
 
 
@@ -316,7 +317,7 @@ def cast(term: Term, column: Column) -> Term:
     if (kind, to) == ("VARCHAR", "VARBINARY"):
         content = f"CAST({term.text} AS BLOB)"  # of which SUBSTR is NULL where it is empty
         return Term(f"COALESCE(SUBSTR({content}, 1, {column.length}), {content})", column)
-    is_odd = kind == "JSON" or (term.column.precision and to not in FLOATS)
+    is_odd = kind == "JSON" or (term.column.precision and to == "TIMESTAMP")
     if is_odd or not (column.type.code or is_text(column)) or (is_text(term.column) and to == "TIMESTAMP"):
         raise not_understood(f"CAST from {kind} to {to}")
     if is_text(column):
@@ -324,6 +325,8 @@ def cast(term: Term, column: Column) -> Term:
         cut = "cut_bytes" if to == "VARCHAR" else "cut_characters"
         return Term(f"{cut}({text}, {column.length})", column)
     text = f"number_of({term.text})" if is_text(term.column) else term.text
+    if term.column.precision and to not in FLOATS:
+        text = f"rounded_decimal({text})"
     if to == "BOOL":
         return Term(f"({text} <> 0)", column)
     if to in FLOATS:

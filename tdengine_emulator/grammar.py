@@ -151,9 +151,7 @@ class ReservedWord(UnexpectedToken):
 RESERVED_WORDS = frozenset(Path(__file__).with_name("reserved-words.txt").read_text().lower().split())
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
-PARSER = Lark(
-    GRAMMAR, parser="lalr", transformer=NamesAndTypes(), propagate_positions=True, cache=str(TABLES)
-)
+PARSER = Lark(GRAMMAR, parser="lalr", transformer=NamesAndTypes(), cache=str(TABLES))
 
 
 def unescaped(quoted_text: str) -> str:

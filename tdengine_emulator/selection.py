@@ -142,7 +142,7 @@ class Union(Ordered):
         parts = [selected(self, whole(part)) for part in tree.children if isinstance(part, Tree)]
         first = parts[0]
         is_same = all(len(part.fields) == len(first.fields) for part in parts)
-        refuse_if(not is_same, 0x2655, "The number of columns in the two parts of UNION differs")
+        refuse_if(not is_same, 0x2634, "Query block has incorrect number of result columns")
         fields = [united(columns) for columns in zip(*(part.fields for part in parts), strict=True)]
         texts = [cast_to(part, fields) for part in parts]
         words = [
@@ -219,7 +219,9 @@ class Selection(Ordered):
         rest = f" GROUP BY {', '.join(grouping)}" if grouping else ""
         refuse_if(bool(having) and not (called or grouping), 0x260A, "Not a GROUP BY expression")
         conditions = [self.value_of(having.children[0]).text] if having else []
-        if called and not grouping and not called & COUNTING:
+        is_of_rows = bool(called) and not grouping and not called & COUNTING  # which gives nothing of none
+        is_by_index = is_of_rows and called <= BY_TIME and not conditions and not (where or order or limit)
+        if is_of_rows and not is_by_index:
             conditions.append("COUNT(*) > 0")
         if where and self.is_never(where.children[1]):
             where_text, conditions = " WHERE 0", [*conditions, *(["0"] if called else [])]
@@ -238,6 +240,11 @@ class Selection(Ordered):
                 source = self.table.source_of_tags
             text += f" FROM {self.with_hoisted(source)} AS o{where_text}"
         text += rest
+        if is_by_index and self.moment:  # which finds the newest time, unless the rows are counted as well
+            end = f"{'MIN' if called == {'first'} else 'MAX'}({self.of_column(self.moment).text})"
+            inner = text.replace("SELECT ", f'SELECT {end} AS "#end", ', 1)
+            names = quoted(*(name for name, _ in self.chosen))
+            text = f'SELECT {names} FROM ({inner} LIMIT 1) WHERE "#end" IS NOT NULL'
         if is_limited_within:
             text = self.limited_by_partition(text, keys, limit, is_row_by_row)
         moments = [
@@ -331,14 +338,16 @@ class Selection(Ordered):
         refuse_if(self.moment is None, 0x2650, NO_PRIMARY)
         moment, (step, offset) = self.of_column(self.moment).text, tree.children
         count, unit = int(step[:-1]), step[-1].lower()
+        shortest = f"Interval cannot be less than 1 {('ms', 'us', 'ns')[self.precision]}"
+        refuse_if(not count, 0x2615, shortest)
         if unit in CALENDAR:
             if offset:
                 raise not_understood(f"INTERVAL({step}, {offset})")
             months = f"{moment}, {self.per_second}, {count * CALENDAR[unit]}"
             return Window(f"calendar_window({months})", f"calendar_window_end({months})")
         length, shift = (self.units(token) for token in (step, offset))
-        refuse_if(length < 1, 0x2615, f"Interval cannot be less than 1 {('ms', 'us', 'ns')[self.precision]}")
-        refuse_if(shift >= length, 0x2616, "Interval offset should be shorter than interval")
+        refuse_if(length < 1, 0x2615, shortest)
+        refuse_if(shift >= length, 0x262F, "Interval offset should be shorter than interval")
         start = window_start(moment, length, shift)
         return Window(start, f"({start} + {length})")
 

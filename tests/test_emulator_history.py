@@ -437,6 +437,25 @@ def test_percentiles(readings: "taosws.Connection", percent: int, value: float) 
     assert rows(readings, sql)[0] == pytest.approx((value,), abs=0.3)
 
 
+def test_decimals_are_added_up_exactly(readings: "taosws.Connection") -> None:
+    readings.execute("CREATE TABLE sums (ts TIMESTAMP, d DECIMAL(10,3), e DECIMAL(30,8))")
+    values = [
+        f"({T + n}, {d}, {e})" for n, (d, e) in enumerate([(1.5, 0.1), (-20.125, 0.2), ("NULL", "NULL")])
+    ]
+    readings.execute(f"INSERT INTO sums VALUES {' '.join(values)} ({T + 9}, 7.001, 0.3)")
+    selected = "SUM(d), AVG(d), MIN(d), MAX(d), FIRST(e), SUM(e), AVG(e), COUNT(d)"
+    (found,) = rows(readings, f"SELECT {selected} FROM sums")
+    assert [str(value) for value in found] == (
+        ["-11.624", "-3.874667", "-20.125", "7.001", "0.10000000", "0.60000000", "0.20000000", "3"]
+    )
+    casts = "CAST(d AS DOUBLE), CAST(d AS BIGINT), CAST(d AS VARCHAR(9)), d + CAST(0 AS DOUBLE)"
+    assert rows(readings, f"SELECT {casts} FROM sums WHERE d > 1 ORDER BY d LIMIT 1") == [
+        (1.5, 2, "1.500", 1.5)
+    ]
+    with fails("0x2802.*Invalid parameter data type : stddev"):
+        readings.query("SELECT STDDEV(d) FROM sums")
+
+
 # Parts of statements
 
 
@@ -537,6 +556,9 @@ def test_an_expression_may_be_deep(readings: "taosws.Connection") -> None:
         ("SELECT _wstart FROM readings INTERVAL(1h)", "0x265E.*No valid function in window query"),
         ("SELECT _wstart, i FROM readings INTERVAL(1h)", "0x2667.*Invalid usage of expr: i"),
         ("SELECT COUNT(*) FROM readings INTERVAL(1b)", "0x2615.*Interval cannot be less than 1 ms"),
+        ("SELECT COUNT(*) FROM readings INTERVAL(1h, 2h)", "0x262F.*offset should be shorter than interval"),
+        ("SELECT REPEAT('x', 1000000) FROM readings", "0x280E.*Function result exceed max length"),
+        ("SELECT 1, 2 UNION ALL SELECT 1", "0x2634.*incorrect number of result columns"),
         ("SELECT COUNT(*) FROM (SELECT w FROM readings) INTERVAL(1h)", "0x2650.*not valid primary timestamp"),
         ("SELECT LAST(i) FROM (SELECT i FROM readings)", "0x2674.*Valid primary timestamp required"),
     ],
@@ -608,7 +630,7 @@ def test_others_are_answered_while_a_question_takes_long(busy: TDengine) -> None
         ask(busy, f"INSERT INTO busy.m0 VALUES ({T - 1}, 1)")
         assert ask(busy, "SELECT COUNT(*) FROM busy.many") == [[100_001]]
         assert not any("got" in line for line in client.lines)
-        client.wait_for_line("got 1")
+        client.wait_for_line("got 1", 120)
     wait_for(lambda: not ask(busy, listed), "the end of the list")
     assert ask(busy, "SELECT COUNT(*) FROM busy.many") == [[100_001]]
 
@@ -633,4 +655,4 @@ def test_a_question_that_there_is_not_cannot_be_ended(
 
 
 def test_a_comment_is_no_part_of_a_statement(readings: "taosws.Connection") -> None:
-    assert rows(readings, "/* it's: */ SELECT /**/ COUNT(*) /* ( */ FROM readings") == [(18,)]
+    assert rows(readings, "/* mark 7 */ SELECT COUNT(*) FROM readings") == [(18,)]
