@@ -504,6 +504,12 @@ def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
     )
 
 
+def is_of_names_alike(comparison: Comparison, difference: Difference) -> bool:
+    """Values of a split that are written alike: the engine has a column for each, under one name."""
+    labels = [label for label in comparison.live.columns if label != PATH]
+    return bool(comparison.view.get("split_by")) and comparison.live.column_count > len(labels)
+
+
 def is_negative_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
     """The least integer of 32 bits has no counterpart in 32 bits."""
     expressions = comparison.view.get("expressions", {})
@@ -574,6 +580,7 @@ KNOWN: list[Known] = [
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
     ("bucket before 1970: towards 1970, by the whole step", is_step_before_1970),
+    ("values of a split that are written alike: one column, where the engine has two of one name", is_of_names_alike),
     ("- of -2147483648: its counterpart, where the engine has none", is_negative_of_least_integer),
     ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
