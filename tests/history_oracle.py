@@ -37,7 +37,7 @@ from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.history.handler import History
 from tdengine_perspective.history.spans import Span
 from tdengine_perspective.history.terms import Facts
-from tdengine_perspective.mirror.schema import Row, Schema, read_schema
+from tdengine_perspective.mirror.schema import Row, read_schema
 from tdengine_perspective.mirror.table import replace_rows
 
 TABLE = "oracle"
@@ -244,14 +244,18 @@ class Comparison:
             found = self.compare_columns("part", live.part, history.part)
         for name, mine in live.extremes.items():
             other = history.extremes.get(name)
-            if not self.are_close(name, mine, other) and not self.are_close(name, self.own_extremes(name), other):
+            if not self.are_close(name, mine, other) and not self.are_close(
+                name, self.own_extremes(name), other
+            ):
                 found.append(Difference("extremes", name, mine, other))
         return found
 
     def own_extremes(self, name: str) -> Any:
         """The extremes of what the look back has in a column, but for the grand total."""
         columns = self.history.columns
-        places = [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        places = (
+            [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        )
         values = [
             values[place]
             for label, values in columns.items()
@@ -337,7 +341,9 @@ class Comparison:
 
     def flat(self, names: Sequence[str]) -> dict[str, list]:
         """Columns of the rows that the view is of, in the order of time."""
-        plain = {name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view}
+        plain = {
+            name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view
+        }
         plain = copy.deepcopy(plain)
         plain["expressions"] = {**plain.get("expressions", {}), INDEX: "index()"}
         view = self.pair.live.table.view(columns=list(dict.fromkeys([*names, INDEX])), **plain)
@@ -386,7 +392,9 @@ class Comparison:
 
     def names_without_number(self) -> set[str]:
         """The expressions of which a part is NaN or infinite in some row."""
-        return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
+        return {
+            name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)
+        }
 
     def kind(self, name: str) -> str:
         if name in self.pair.schema.perspective:
@@ -479,7 +487,9 @@ def is_nothing_as_zero(difference: Difference) -> bool:
 
 
 def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
-    return bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+    return (
+        bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+    )
 
 
 def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
@@ -499,7 +509,8 @@ def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
     times = [name for name, kind in comparison.pair.schema.perspective.items() if kind == "datetime"]
     texts = "".join(expressions[name] for name in steps)
     return any(
-        f'"{name}"' in texts and any(value is not None and value < 0 for value in comparison.pair.columns[name])
+        f'"{name}"' in texts
+        and any(value is not None and value < 0 for value in comparison.pair.columns[name])
         for name in times
     )
 
@@ -576,17 +587,26 @@ def is_null_as_zero(comparison: Comparison, difference: Difference) -> bool:
 # What differs and is to differ: the reason, as docs/history.md has it, and where it applies.
 Known = tuple[str, Callable[[Comparison, Difference], bool]]
 KNOWN: list[Known] = [
-    ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
+    (
+        "rows in the columns of a split: no value, where the engine has 0, an empty text or false",
+        is_zero_in_split,
+    ),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
     ("bucket before 1970: towards 1970, by the whole step", is_step_before_1970),
-    ("values of a split that are written alike: one column, where the engine has two of one name", is_of_names_alike),
+    (
+        "values of a split that are written alike: one column, where the engine has two of one name",
+        is_of_names_alike,
+    ),
     ("- of -2147483648: its counterpart, where the engine has none", is_negative_of_least_integer),
     ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
-    ("median, q1 and q3 of floats: the value at that place, where the engine takes two that need not be neighbours", is_quartile_of_floats),
+    (
+        "median, q1 and q3 of floats: of the sorted values, where the engine takes two that need not be neighbours",
+        is_quartile_of_floats,
+    ),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
     ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
 ]

@@ -131,7 +131,9 @@ class RandomTable:
     def statements(self, database: str) -> Iterator[str]:
         """The SQL that makes it; NaN and infinity, which SQL can't write, are NULL here."""
         yield f"CREATE DATABASE `{database}` PRECISION '{self.precision}' KEEP {KEEP}d"
-        columns = ", ".join(f"`{name}` {kind}" for name, kind in {self.key: "TIMESTAMP", **self.columns}.items())
+        columns = ", ".join(
+            f"`{name}` {kind}" for name, kind in {self.key: "TIMESTAMP", **self.columns}.items()
+        )
         if self.tags is None:
             yield f"CREATE TABLE `{database}`.`{self.name}` ({columns})"
         else:
@@ -212,7 +214,9 @@ def quoted(value: str) -> str:
 def random_table(rng: random.Random) -> RandomTable:
     precision = rng.choice(("ms", "ms", "us", "ns"))
     names = rng.sample(NAMES, rng.randint(3, 8))
-    columns = {name: rng.choice(COMMON + [kind for kind in KINDS if kind not in NO_COLUMNS]) for name in names}
+    columns = {
+        name: rng.choice(COMMON + [kind for kind in KINDS if kind not in NO_COLUMNS]) for name in names
+    }
     tags, subtables = None, {}
     if rng.random() < 0.85:
         kinds = [kind for kind in (*COMMON, *KINDS) if kind not in NO_TAGS]
@@ -226,7 +230,9 @@ def random_table(rng: random.Random) -> RandomTable:
     pools = [pool(rng, kind, rng.choice((1, 2, 4, 8, 30))) for kind in columns.values()]
     rows = [
         (subtable, at, tuple(rng.choice(values) for values in pools))
-        for subtable, at in sorted(times(rng, precision, list(subtables) or [RandomTable.name]), key=lambda x: x[1])
+        for subtable, at in sorted(
+            times(rng, precision, list(subtables) or [RandomTable.name]), key=lambda x: x[1]
+        )
     ]
     key = rng.choice(("ts", "ts", "timestamp", "When"))
     return RandomTable(precision, key, columns, tags, subtables, rows)

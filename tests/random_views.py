@@ -46,7 +46,9 @@ class Expressions:
         self.rng = rng
         self.columns = columns
         self.named = {
-            kind: [f'"{name}"' for name, its in columns.items() if its == kind and not set(name) & set("'\"\\")]
+            kind: [
+                f'"{name}"' for name, its in columns.items() if its == kind and not set(name) & set("'\"\\")
+            ]
             for kind in (FLOAT, INTEGER, BOOLEAN, STRING, DATETIME)
         }
 
@@ -59,7 +61,10 @@ class Expressions:
                 Reader(text, self.columns).read()
             except ExpressionError:  # where a step of the language's rules is not known here
                 continue
-            if any(name in text for names in self.named.values() for name in names) or self.rng.random() < 0.05:
+            if (
+                any(name in text for names in self.named.values() for name in names)
+                or self.rng.random() < 0.05
+            ):
                 return text
 
     def pick(self, *texts: str) -> str:
@@ -174,7 +179,9 @@ class Expressions:
             case 4:
                 return f"substring({self.column(STRING, 'string(1)')}, {self.pick('0', '1', '2')})"
             case 5:
-                return f"search({self.column(STRING, 'string(1)')}, '{self.pick('(San)', '([a-z]+)', '(a)b')}')"
+                return (
+                    f"search({self.column(STRING, 'string(1)')}, '{self.pick('(San)', '([a-z]+)', '(a)b')}')"
+                )
             case 6:
                 name = self.pick("replace", "replace_all")
                 return f"{name}({self.column(STRING, 'string(1)')}, '{self.pick(*WORDS)}', '+')"
@@ -266,7 +273,7 @@ class Views:
             view["columns"] = list(dict.fromkeys([*view["columns"], *expressions]))
         if rng.random() < 0.5:
             view["sort"] = [self.sort(view, names) for _ in range(rng.choice((1, 1, 2)))]
-            view["sort"] = [one for one in view["sort"] if one]
+            view["sort"] = list({one[0]: one for one in view["sort"] if one}.values())
         if rng.random() < 0.5:
             terms = [self.filter(rng.choice(names)) for _ in range(rng.choice((1, 1, 2, 3)))]
             view["filter"] = [term for term in terms if term]
