@@ -37,12 +37,13 @@ from tdengine_perspective.gate.viewers import Viewers
 from tdengine_perspective.history.handler import History
 from tdengine_perspective.history.spans import Span
 from tdengine_perspective.history.terms import Facts
-from tdengine_perspective.mirror.schema import Row, Schema, read_schema
+from tdengine_perspective.mirror.schema import Row, read_schema
 from tdengine_perspective.mirror.table import replace_rows
 
 TABLE = "oracle"
 _numbers = itertools.count()
 VIEWS_A_TABLE = 50
+MOST_SHRINKING = 10  # seconds
 PATH = "__ROW_PATH__"
 BAR = "¦"
 INDEX = "the row's number"
@@ -243,14 +244,18 @@ class Comparison:
             found = self.compare_columns("part", live.part, history.part)
         for name, mine in live.extremes.items():
             other = history.extremes.get(name)
-            if not self.are_close(name, mine, other) and not self.are_close(name, self.own_extremes(name), other):
+            if not self.are_close(name, mine, other) and not self.are_close(
+                name, self.own_extremes(name), other
+            ):
                 found.append(Difference("extremes", name, mine, other))
         return found
 
     def own_extremes(self, name: str) -> Any:
         """The extremes of what the look back has in a column, but for the grand total."""
         columns = self.history.columns
-        places = [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        places = (
+            [place for place, path in enumerate(columns.get(PATH, [])) if path] if self.is_grouped else None
+        )
         values = [
             values[place]
             for label, values in columns.items()
@@ -275,8 +280,8 @@ class Comparison:
         return max(fitting, key=len, default=label)
 
     def compare_columns(self, what: str, live: dict, history: dict) -> list[Difference]:
-        # What splits a column's name is shown otherwise within a value.
-        live = {self.written(label): values for label, values in live.items()}
+        if list(map(without_bars, live)) == list(map(without_bars, history)):
+            live = dict(zip(history, live.values(), strict=True))
         if list(live) != list(history):
             return [Difference("columns", "", list(live), list(history))]
         if live.get(PATH) != history.get(PATH):
@@ -295,14 +300,6 @@ class Comparison:
             if len(values) != len(history[label]):
                 found.append(Difference(what, column, len(values), len(history[label]), "length"))
         return found
-
-    def written(self, label: str) -> str:
-        """A column's name as the look back has it: a bar within a split's value would begin the next part."""
-        column = self.column_of(label)
-        splits = self.view.get("split_by", [])
-        if label.count("|") - column.count("|") <= len(splits):
-            return label
-        return label[: -len(column) - 1].replace("|", BAR) + "|" + column if len(splits) == 1 else label
 
     def aggregate(self, column: str) -> Any:
         """The name of a column's aggregate, "" where rows are shown."""
@@ -344,7 +341,9 @@ class Comparison:
 
     def flat(self, names: Sequence[str]) -> dict[str, list]:
         """Columns of the rows that the view is of, in the order of time."""
-        plain = {name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view}
+        plain = {
+            name: self.view[name] for name in ("filter", "filter_op", "expressions") if name in self.view
+        }
         plain = copy.deepcopy(plain)
         plain["expressions"] = {**plain.get("expressions", {}), INDEX: "index()"}
         view = self.pair.live.table.view(columns=list(dict.fromkeys([*names, INDEX])), **plain)
@@ -379,7 +378,7 @@ class Comparison:
             if own != path:
                 continue
             parts = [label_of(self.kind(name), flat[name][place]) for name in splits]
-            if "|".join([*(part.replace("|", BAR) for part in parts), column]) == label:
+            if without_bars("|".join([*parts, column])) == without_bars(label):
                 found.append((keys[place], flat[other][place], value))
         return found
 
@@ -393,7 +392,9 @@ class Comparison:
 
     def names_without_number(self) -> set[str]:
         """The expressions of which a part is NaN or infinite in some row."""
-        return {name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)}
+        return {
+            name for name, text in self.view.get("expressions", {}).items() if self.pair.has_no_number(text)
+        }
 
     def kind(self, name: str) -> str:
         if name in self.pair.schema.perspective:
@@ -446,6 +447,11 @@ def chosen(aggregate: str, rows: list[tuple]) -> list:
             return [value for at, _, value in rows if at == end]
 
 
+def without_bars(label: str) -> str:
+    """A column's name to compare: a bar in a split's value is shown otherwise in the look back."""
+    return label.replace("|", BAR)
+
+
 def label_of(kind: str, value: Any) -> str:
     """A value as a split's column has it in its name."""
     if value is None:
@@ -481,7 +487,9 @@ def is_nothing_as_zero(difference: Difference) -> bool:
 
 
 def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
-    return bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+    return (
+        bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+    )
 
 
 def is_any_of_nothing(comparison: Comparison, difference: Difference) -> bool:
@@ -501,8 +509,26 @@ def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
     times = [name for name, kind in comparison.pair.schema.perspective.items() if kind == "datetime"]
     texts = "".join(expressions[name] for name in steps)
     return any(
-        f'"{name}"' in texts and any(value is not None and value < 0 for value in comparison.pair.columns[name])
+        f'"{name}"' in texts
+        and any(value is not None and value < 0 for value in comparison.pair.columns[name])
         for name in times
+    )
+
+
+def is_of_names_alike(comparison: Comparison, difference: Difference) -> bool:
+    """Values of a split that are written alike: the engine has a column for each, under one name."""
+    labels = [label for label in comparison.live.columns if label != PATH]
+    return bool(comparison.view.get("split_by")) and comparison.live.column_count > len(labels)
+
+
+def is_negative_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
+    """The least integer of 32 bits has no counterpart in 32 bits."""
+    expressions = comparison.view.get("expressions", {})
+    texts = "".join(expressions.get(name, "") for name in comparison.touching(difference))
+    return any(
+        f'-"{name}"' in texts and -(2**31) in comparison.pair.columns[name]
+        for name, kind in comparison.pair.schema.perspective.items()
+        if kind == "integer"
     )
 
 
@@ -561,15 +587,26 @@ def is_null_as_zero(comparison: Comparison, difference: Difference) -> bool:
 # What differs and is to differ: the reason, as docs/history.md has it, and where it applies.
 Known = tuple[str, Callable[[Comparison, Difference], bool]]
 KNOWN: list[Known] = [
-    ("rows in the columns of a split: no value, where the engine has 0, an empty text or false", is_zero_in_split),
+    (
+        "rows in the columns of a split: no value, where the engine has 0, an empty text or false",
+        is_zero_in_split,
+    ),
     ("any of no values: none, where the engine has 0, an empty text or false", is_any_of_nothing),
     ("aggregates of no rows: none, where the engine has 0, an empty text or false", is_of_no_rows),
     ("bucket before 1970: towards 1970, by the whole step", is_step_before_1970),
+    (
+        "values of a split that are written alike: one column, where the engine has two of one name",
+        is_of_names_alike,
+    ),
+    ("- of -2147483648: its counterpart, where the engine has none", is_negative_of_least_integer),
     ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
-    ("median, q1 and q3 of floats: the value at that place, where the engine takes two that need not be neighbours", is_quartile_of_floats),
+    (
+        "median, q1 and q3 of floats: of the sorted values, where the engine takes two that need not be neighbours",
+        is_quartile_of_floats,
+    ),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
     ("high and low: of what is there, where the engine takes NULL for 0", is_null_as_zero),
 ]
@@ -683,11 +720,13 @@ def unknown_in(comparison: Comparison) -> list[Difference]:
 def smallest(comparison: Comparison, kind: str) -> Comparison:
     """The same difference in a view with as few parts as it can be had with."""
     pair = comparison.pair
-    is_smaller = True
-    while is_smaller:
+    is_smaller, until = True, time.monotonic() + MOST_SHRINKING
+    while is_smaller and time.monotonic() < until:
         is_smaller = False
         for view in smaller(comparison.view):
             other = Comparison(pair, view, comparison.window)
+            if time.monotonic() > until:
+                break
             if any(other.kind_of(one) == kind for one in unknown_in(other)):
                 comparison, is_smaller = other, True
                 break
