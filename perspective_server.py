@@ -124,8 +124,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     `prepare_engine` comes first, once a process.
     """
     admission = Admission(settings, RefusalLog())
-    dashboards = Dashboards(settings.perspective_layout)
     tables = read_tables(settings)
+    back = {table.history_name: table for table in tables if table.looks_back}
+    live_names = {name: table.perspective_table_name for name, table in back.items()}
+    dashboards = Dashboards(settings.perspective_layout, live_names)
 
     engine = perspective.Server()
     viewers = Viewers(engine)
@@ -139,7 +141,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         for table in tables
     ]
-    histories = {table.history_name: LookBack(table) for table in tables if table.looks_back}
+    histories = {name: LookBack(table) for name, table in back.items()}
     listener = listen(make_app(viewers, histories, mirrors, admission, dashboards), settings)
     readers = [ReaderProcess(table) for table in tables]
     log.info(

@@ -2,10 +2,10 @@
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
+from tdengine_perspective.layouts import NO_HISTORIES, read_layout, warn_of_missing_columns
 from tdengine_perspective.settings import SettingError
 
 # What is at an address of the server's own, and can be no dashboard's name.
@@ -22,8 +22,9 @@ class Dashboards:
     one. A file of a folder that is none is said in its place.
     """
 
-    def __init__(self, place: str):
+    def __init__(self, place: str, histories: Mapping[str, str] = NO_HISTORIES):
         self.place = place
+        self.histories = histories  # names of tables to look back into, and those of the live ones
         self.is_folder = Path(place).is_dir() if place else False
         self.read: dict[str, tuple[float, str]] = {}  # when the file was changed, and the layout
         self.told: set[str] = set()  # names of files that the log has said to be none of a dashboard
@@ -56,7 +57,7 @@ class Dashboards:
         file = Path(self.place) / f"{name}.json" if self.is_folder else Path(self.place)
         changed = file.stat().st_mtime if self.place and file.exists() else 0.0
         if name not in self.read or self.read[name][0] != changed:
-            self.read[name] = (changed, read_layout(str(file) if self.place else ""))
+            self.read[name] = (changed, read_layout(str(file) if self.place else "", self.histories))
         return self.read[name][1]
 
     def warn_of_missing_columns(self, columns: Collection[str], table: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tdengine_perspective.layout_forms import NoLayout, bring_up_to_date, find_viewers
@@ -10,13 +10,16 @@ from tdengine_perspective.settings import SettingError
 
 MAX_VIEWERS_IN_LAYOUT = 4
 
+NO_HISTORIES: Mapping[str, str] = {}
+
 log = logging.getLogger(__name__)
 
 
-def read_layout(file: str, history_name: str = "") -> str:
+def read_layout(file: str, histories: Mapping[str, str] = NO_HISTORIES) -> str:
     """How the page is to arrange its viewers, as JSON: a list of configurations, `null` without a file.
 
-    A viewer with a `time` looks back; one of the table `history_name` that says none does so at all rows.
+    A viewer with a `time` looks back; one of a table of `histories` (which have the live one's name each) that
+    says none does so at all rows.
 
     Raises SettingError, in one line, for a file that is no such thing; logs what of it there is no more.
     """
@@ -43,8 +46,10 @@ def read_layout(file: str, history_name: str = "") -> str:
     shown = []
     for number, viewer in enumerate(viewers, 1):
         config, left_out = bring_up_to_date(viewer)
-        if history_name and config.get("table") == history_name and viewer.get("time") is None:
-            config["time"] = "all"
+        if config.get("table") in histories:
+            config["table"] = histories[config["table"]]
+            if viewer.get("time") is None:
+                config["time"] = "all"
         shown.append(config)
         for what in left_out:
             log.warning("PERSPECTIVE_LAYOUT: left out of viewer %d: %s", number, what)

@@ -64,7 +64,7 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
 def test_a_viewer_may_look_back(given: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "layout.json"
     file.write_text(json.dumps([{**GRID, **given}]))
-    assert json.loads(read_layout(str(file), "meters_history")) == [{**GRID, **expected}]
+    assert json.loads(read_layout(str(file), {"meters_history": "meters_values"})) == [{**GRID, **expected}]
 
 
 @pytest.mark.parametrize("time", ["24 hours", "0h", 24, ["24h"], "2026-11-24/2026-11-23"])
