@@ -1,10 +1,10 @@
-"""A stand-in for /history: the real server with a WebSocket whose rows an engine of its own has, made by rule.
+"""A stand-in for /history: the real server with a WebSocket whose rows an engine has, made by rule.
 
-    python tests/engine_handler.py [FAULT…]     with the settings of perspective_server.py in the environment
+    python tests/engine_handler.py [FAULT…]     with perspective_server.py's settings in the environment
 
-It speaks as /history does: a table a span, no updates of its own, text frames beside the answers. Everything that
-it is asked goes into the lines that it prints. Faults: `refuses-medians`; `away`, the problem that TDengine is
-out of reach. POST /drop loses all looks back.
+It speaks as /history does: a table a span, no updates of its own, text frames beside the answers. What it is
+asked goes into the lines that it prints. Faults: `refuses-medians`; `away`, the problem that TDengine is out
+of reach. POST /drop loses all looks back.
 """
 
 import asyncio

@@ -92,7 +92,7 @@ class Asker:
         return Failed(str(error))
 
     def learn(self, is_asked: bool) -> None:
-        """Ask for the columns, and tell them where they are new or somebody asked: he may have missed them."""
+        """Ask for the columns, and tell them where they are new or asked for, as by who missed them."""
         try:
             _, units = read_clock(self.connection, self.tdengine)
             schema = read_schema(self.connection, self.tdengine, units)
