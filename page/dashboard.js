@@ -3,7 +3,8 @@
 import { element } from "./dom.js";
 import { askLayout, fitLayout } from "./layout.js";
 import { Lookback } from "./lookback.js";
-import { examine, examineRows, findTable } from "./table.js";
+import { examineRows } from "./table.js";
+import { awaitTable, firstTable, healthOf, openTable } from "./tables.js";
 import { describeTime, filterAnew, retime, retitle } from "./timeline.js";
 import { ALL, AS_LAID_OUT, LIVE, parseTimespan } from "./timespan.js";
 import { kindOf } from "./types.js";
@@ -21,9 +22,11 @@ const METER_COLUMNS = {
 
 export class Dashboard {
   #parts; // what it and its looks back are made of
-  #live = null; // the live table's source: {connection, table, facts, timespan, layout}
+  #first = ""; // the name of the table that is shown where the layout names no other
+  #live = new Map(); // the live tables' sources, by name
+  #schemas = new Map(); // which columns they had when they were last shown
   #layout = null; // the server's
-  #looks = new Map(); // back, by the key of their spans
+  #looks = new Map(); // back, by their spans and tables
   #retired = new Set(); // that some panel still shows
 
   /** Among the parts are the `makers`, the page's meterDashboard and tableDashboard. */
@@ -32,25 +35,51 @@ export class Dashboard {
     parts.choice.whenChanged(() => this.#change());
   }
 
-  /** Shows the table that the connection leads to. Returns a function that keeps the dashboard true to its rows. */
+  /** Shows the tables that the connection leads to. Returns a function that keeps the dashboard true to their rows. */
   async show(connection) {
     const { server, state, panels } = this.#parts;
-    const table = await connection.during(findTable(connection.client));
-    const answers = Promise.all([examine(table, state.health), askLayout(server)]);
-    const [facts, stored] = await connection.during(answers);
-    const layout = await connection.during(fitLayout(stored, table, facts.schema));
-    const isOther = !isSameSchema(this.#live?.facts.schema, facts.schema);
-    const source = { connection, table, facts, timespan: LIVE, layout };
-    this.#live = null; // nothing is drawn until the choice is made
-    this.#layout = layout && stored;
+    const [name, stored] = await connection.during(
+      Promise.all([awaitTable(connection.client, firstTable(state.health)), askLayout(server)]),
+    );
+    const others = new Set((stored ?? []).map(({ table }) => table).filter((other) => other !== name && this.#has(other)));
+    const isWhole = others.size > 0;
+    const source = await connection.during(openTable(connection, name, { state, stored, isWhole }));
+    this.#live.clear(); // nothing is drawn until the choice is made
+    this.#first = name;
+    this.#layout = source.layout && stored;
     this.#choose();
-    this.#live = source;
     panels.resize(this.#configure(source).length);
     state.note({ hasPanels: true });
-    this.#look(isOther);
+    this.#take(source);
     await connection.during(this.#draw(source));
     element("#download").hidden = false;
-    return () => this.#follow(source);
+    return () => Promise.all([this.#follow(source), ...[...others].map((other) => this.#followOther(connection, other))]);
+  }
+
+  #has(table) {
+    return table in (this.#parts.state.health.tables ?? {});
+  }
+
+  #take(source) {
+    const { schema } = source.facts;
+    const isOther = !isSameSchema(this.#schemas.get(source.name), schema);
+    this.#live.set(source.name, source);
+    this.#schemas.set(source.name, schema);
+    this.#look(isOther ? source.name : null);
+  }
+
+  /** Shows another table than the first one, once it is there. */
+  async #followOther(connection, name) {
+    const { state, panels } = this.#parts;
+    const { last_error } = healthOf(state.health, name);
+    await panels.each((panel, index) => {
+      if (this.#tableOf(index) === name && !panel.isDrawn) panel.wait(`waiting for ${name}${last_error ? `: ${last_error}` : ""}`);
+    });
+    await awaitTable(connection.client, name);
+    const source = await openTable(connection, name, { state, stored: this.#layout, isWhole: true });
+    this.#take(source);
+    await this.#draw(source);
+    await this.#follow(source);
   }
 
   /** What the page begins with: the layout's times or, where the live table has none of a table's rows, all of them. */
@@ -70,38 +99,41 @@ export class Dashboard {
     state.note({ timespan: choice.now, isPaused: false });
     const isToMove = choice.now !== LIVE && !choice.now.isFixed;
     following.begin(isToMove);
-    if (!this.#live) return;
-    this.#look(false);
-    this.#drawAgain(this.#live);
+    if (this.#live.size === 0) return;
+    this.#look();
+    for (const source of this.#live.values()) this.#drawAgain(source);
     for (const look of this.#looks.values()) if (look.source) this.#drawAgain(look.source);
   }
 
-  /** Has as many looks back as there are spans; all new ones where the columns are others. */
-  #look(isAnew) {
+  /** Has as many looks back as there are spans of tables; new ones for a table that has other columns now. */
+  #look(changed = null) {
     const { panels } = this.#parts;
-    const wanted = new Map(panels.map((_, index) => this.#timeOf(index)).map((timespan) => [timespan.key, timespan]));
-    wanted.delete(LIVE.key);
+    const wanted = new Map();
+    for (const [timespan, table] of panels.map((_, index) => [this.#timeOf(index), this.#tableOf(index)])) {
+      if (timespan !== LIVE && this.#live.has(table)) wanted.set(`${timespan.key} of ${table}`, { timespan, table });
+    }
     for (const [key, look] of this.#looks) {
-      if (wanted.has(key) && !isAnew) continue;
+      if (wanted.has(key) && look.table !== changed) continue;
       this.#looks.delete(key);
       this.#retired.add(look);
       look.retire();
     }
     this.#endUnused();
-    for (const [key, timespan] of wanted) {
+    for (const [key, { timespan, table }] of wanted) {
       if (this.#looks.has(key)) continue;
-      const look = new Lookback(timespan, this.#parts);
+      const look = new Lookback(timespan, table, this.#parts);
       this.#looks.set(key, look);
       look.run({
         draw: (source) => this.#drawBack(look, source),
         adapt: (source) => this.#adapt(source),
-        split: () => this.#live.facts.split,
+        split: () => this.#live.get(table)?.facts.split ?? "",
       });
     }
   }
 
   async #drawBack(look, source) {
     const { table, facts } = source;
+    source.name = look.table;
     source.layout = await fitLayout(this.#layout, table, facts.schema, { isWhole: true });
     look.source = source;
     await this.#draw(source);
@@ -115,20 +147,28 @@ export class Dashboard {
     }
   }
 
+  #tableOf(index) {
+    const table = this.#layout?.[index]?.table;
+    return this.#has(table) ? table : this.#first;
+  }
+
+  /** A table without a history stays live. */
   #timeOf(index) {
-    const { now } = this.#parts.choice;
+    const { choice, state } = this.#parts;
+    const { now } = choice;
+    if (healthOf(state.health, this.#tableOf(index)).history_table === null) return LIVE;
     return now === AS_LAID_OUT ? timeIn(this.#layout[index]) : now;
   }
 
-  #isAt(index, timespan) {
-    return this.#timeOf(index).key === timespan.key;
+  #isOf(index, { name, timespan }) {
+    return this.#tableOf(index) === name && this.#timeOf(index).key === timespan.key;
   }
 
-  /** Draws the panels that are to be at the source's time. */
+  /** Draws the panels that are to be of the source's table at its time. */
   async #draw(source) {
     const configs = this.#configure(source);
     await this.#parts.panels.each(async (panel, index) => {
-      if (!this.#isAt(index, source.timespan)) return;
+      if (!this.#isOf(index, source)) return;
       const faults = source.layout?.[index].faults ?? [];
       const config = configs[index] ?? null;
       await panel.show(source, { config, faults: config || faults.length ? faults : ["there is nothing to show"] });
@@ -150,9 +190,9 @@ export class Dashboard {
     for (let pause = FIRST_LOOK; ; pause = facts.span > 0 ? Math.min(2 * pause, LONGEST_PAUSE) : pause) {
       await sleep(pause);
       await pageVisible();
-      this.#choose();
+      if (source.name === this.#first) this.#choose();
       if (!this.#parts.panels.some((panel) => panel.source === source)) continue;
-      await examineRows(table, facts, this.#parts.state.health);
+      await examineRows(table, facts, healthOf(this.#parts.state.health, source.name));
       await this.#adapt(source);
     }
   }
@@ -161,7 +201,7 @@ export class Dashboard {
     const configs = this.#configure(source);
     const time = describeTime(source.facts);
     await this.#parts.panels.each(async (panel, index) => {
-      if (panel.source === source && this.#isAt(index, source.timespan)) await panel.adapt(configs[index], time);
+      if (panel.source === source && this.#isOf(index, source)) await panel.adapt(configs[index], time);
     });
   }
 
@@ -174,7 +214,7 @@ export class Dashboard {
     }
     return layout.map(({ config }) => {
       if (!config) return null;
-      const { time: madeFor, ...rest } = config;
+      const { time: madeFor, ...rest } = config; // the table is the one that it was fitted to
       return timespan === LIVE && !madeFor ? retitle(filterAnew(rest, [], time.filter), time) : retime(rest, [], time);
     });
   }

@@ -3,6 +3,7 @@
 import { Connection } from "./connection.js";
 import { intervalOf } from "./following.js";
 import { examine, examineRows } from "./table.js";
+import { healthOf } from "./tables.js";
 import { Updates } from "./updates.js";
 import { pauseAfter, sleep } from "./waiting.js";
 
@@ -13,6 +14,7 @@ const PATIENCE = 40_000; // ms without an answer: a question may take TDengine a
 export class Lookback {
   source = null; // {connection, table, facts, timespan, layout}, once there is one
   timespan;
+  table; // the live one's name
   #Client;
   #server;
   #state;
@@ -24,8 +26,9 @@ export class Lookback {
   #isOver = false;
   #isRetired = false;
 
-  constructor(timespan, { Client, server, state, following }) {
+  constructor(timespan, table, { Client, server, state, following }) {
     this.timespan = timespan;
+    this.table = table;
     this.#Client = Client;
     this.#server = server;
     this.#state = state;
@@ -73,11 +76,17 @@ export class Lookback {
   }
 
   #connect() {
-    const url = this.#server.webSocketUrl("history", { time: this.timespan.query });
+    const url = this.#server.webSocketUrl("history", this.#query());
     this.#updates = new Updates(() => this.#note({ isAsking: this.#updates.isAsking }));
     const options = { tell: (said) => this.#hear(said), updates: this.#updates, patience: PATIENCE };
     this.#connection = new Connection(this.#Client, url, options);
     return this.#connection;
+  }
+
+  #query() {
+    const time = this.timespan.query;
+    const { history_table } = healthOf(this.#state.health, this.table);
+    return history_table ? { time, table: history_table } : { time };
   }
 
   /** What the server has to say besides its answers. */
@@ -92,7 +101,7 @@ export class Lookback {
   async #open(connection, split) {
     const [name] = await connection.client.get_hosted_table_names();
     const table = await connection.client.open_table(name);
-    const facts = await examine(table, this.#state.health, { timespan: this.timespan, split });
+    const facts = await examine(table, healthOf(this.#state.health, this.table), { timespan: this.timespan, split });
     this.#note({ rows: facts.rows });
     return { connection, table, facts, timespan: this.timespan };
   }
@@ -106,7 +115,7 @@ export class Lookback {
       if (connection.isOver || this.#isRetired) return;
       this.#seconds = null;
       this.#updates.tell(connection.client);
-      await examineRows(table, facts, this.#state.health);
+      await examineRows(table, facts, healthOf(this.#state.health, this.table));
       if (connection.isOver || this.#isRetired) return;
       this.#note({ rows: facts.rows, interval });
       await adapt(source);

@@ -68,6 +68,11 @@ export class Panel {
     if (isNewest() && !this.#retry) this.#section.classList.remove("of-before");
   }
 
+  /** Says what it waits for, before there is anything to draw. */
+  wait(text) {
+    this.#say(text);
+  }
+
   #say(text) {
     this.#fault.textContent = text;
     this.#fault.hidden = text === "";

@@ -76,6 +76,10 @@ export function describeState(state, server) {
   if (state.looks.size > 0 && canLookBack(health)) return describeLooks(state);
   const why = state.problem ? `: ${state.problem}` : "";
   if (!state.connected && health.status !== "waiting") return ["connecting", `connecting to ${server.address}${why}`];
+  const others = Object.entries(health.tables ?? {}).filter(([, { status }]) => status !== "live");
+  if (health.status === "live" && others.length > 0) {
+    return ["stale", others.map(([name, { status, last_error }]) => `${name} is ${status}: ${last_error}`).join("; ")];
+  }
   if (health.status === "live") return ["live", "live"];
   const reason = health.last_error ?? health.tdengine.url;
   if (health.status === "waiting") return ["waiting", `waiting for TDengine: ${reason}`];

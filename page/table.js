@@ -1,22 +1,12 @@
-// Owns finding the server's table, and the facts that a dashboard for it is made from.
+// Owns the facts that a dashboard for a table is made from.
 
 import { inSteps } from "./steps.js";
 import { LIVE } from "./timespan.js";
 import { kindOf } from "./types.js";
-import { FIRST_PAUSE, sleep } from "./waiting.js";
 
 const MOST_COLUMNS = 100; // that the server allows in a view
 const MOST_SERIES = 12; // lines that one can tell apart
 const SUBTABLE = "tbname"; // the column with the name of a row's subtable, which comes before the tags
-
-/** The one table that the server has; it makes it once TDengine has told the columns. */
-export async function findTable(client) {
-  for (;;) {
-    const [name] = await client.get_hosted_table_names();
-    if (name) return client.open_table(name);
-    await sleep(FIRST_PAUSE);
-  }
-}
 
 /**
  * The facts: the table's name; its `schema`, a Map from columns to types, in order; those of its `columns` that a

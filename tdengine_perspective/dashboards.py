@@ -60,10 +60,12 @@ class Dashboards:
             self.read[name] = (changed, read_layout(str(file) if self.place else "", self.histories))
         return self.read[name][1]
 
-    def warn_of_missing_columns(self, columns: Collection[str], table: str) -> None:
+    def warn_of_missing_columns(
+        self, columns: Collection[str], table: str, others: Collection[str] = ()
+    ) -> None:
         for name in self.names:
             try:
-                warn_of_missing_columns(self.layout(name), columns, table)
+                warn_of_missing_columns(self.layout(name), columns, table, others)
             except SettingError as error:
                 log.warning("%s", error)
 

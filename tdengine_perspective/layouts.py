@@ -69,10 +69,15 @@ def missing_columns(viewer: dict[str, object], columns: Collection[str]) -> list
     return [name for name in texts if name not in known]
 
 
-def warn_of_missing_columns(layout: str, columns: Collection[str], table: str) -> None:
-    """Log what a layout, as read_layout gives it, names and the table lacks: the page leaves that out."""
+def warn_of_missing_columns(
+    layout: str, columns: Collection[str], table: str, others: Collection[str] = ()
+) -> None:
+    """Log what a layout, as read_layout gives it, names and the table lacks: the page leaves that out.
+
+    Viewers of `others`, tables by their Perspective names, have nothing to do with it.
+    """
     for number, viewer in enumerate(json.loads(layout) or [], 1):
-        missing = missing_columns(viewer, columns)
+        missing = [] if viewer.get("table") in others else missing_columns(viewer, columns)
         if missing:
             log.warning(
                 "PERSPECTIVE_LAYOUT: viewer %d has columns that %s lacks: %s",

@@ -170,6 +170,7 @@ def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) ->
         "tdengine",
         "table",
         "title",
+        "history_table",
         "rows",
         "newest",
         "newest_ms_ago",

@@ -1,13 +1,15 @@
 """Owns the views that the engine does not keep true to the table: of these it makes copies anew.
 
-Perspective 5.6.1 brings a grouped view up to date with what changed in a row, and makes two mistakes there.
+Perspective 5.6.1 brings a grouped view up to date with what changed in a row, and makes mistakes there.
 Where an expression had no value in a row and has one now, it counts the row in the group without a value,
 too. And it takes a row that was not there for one full of NULLs: where a filter lets such a row through, as
-`!=` does, a new row that the filter keeps out is taken away from the others. A view that is made of the rows
-as they are has neither.
+`!=` does, a new row that the filter keeps out is taken away from the others. And what an expression makes of
+now it computes of a row when that changes, and never again. A view that is made of the rows as they are has
+none of these.
 """
 
 import json
+import re
 import uuid
 from collections.abc import Collection, Mapping
 
@@ -18,6 +20,7 @@ from tdengine_perspective.gate.expressions import sources_of_null
 from tdengine_perspective.gate.protocol import OR, Request
 
 ALWAYS = ""  # among the sources of NULLs, beside columns: there may be no value although all columns have one
+NOW = re.compile(r"\b(?:now|today)\s*\(")
 PASSED_BY_NULLS = ("is null", "!=", "not in", "not contains", "not begins with", "not ends with")
 
 
@@ -30,6 +33,8 @@ def null_sources(config: Message, columns: Mapping[str, str]) -> frozenset[str]:
         sources |= named | ({ALWAYS} if is_partial else set())
     passing = [term.op in PASSED_BY_NULLS for term in config.filter]
     if pivots and passing and (any(passing) if config.filter_op == OR else all(passing)):
+        sources.add(ALWAYS)
+    if any(NOW.search(text) for text in config.expressions.values()):
         sources.add(ALWAYS)
     return frozenset(sources)
 

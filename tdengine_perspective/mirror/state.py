@@ -120,6 +120,7 @@ class State:
             "tdengine": {"url": self.tdengine.url, "version": self.version},
             "table": self.settings.table,
             "title": self.settings.title,
+            "history_table": self.settings.history_name if self.settings.looks_back else None,
             "rows": self.rows,
             "newest": as_iso(self.newest),
             "newest_ms_ago": clock and self.newest and clock - self.newest,
