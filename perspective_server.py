@@ -136,7 +136,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             engine.new_local_client(),
             table,
             send_viewers_away=viewers.send_away,
-            check_columns=partial(dashboards.warn_of_missing_columns, table=table.table),
+            check_columns=partial(dashboards.warn_of_missing_columns, table=table, tables=tables),
             note_nulls=viewers.note_nulls,
         )
         for table in tables

@@ -2,11 +2,12 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tdengine_perspective.layouts import NO_HISTORIES, read_layout, warn_of_missing_columns
 from tdengine_perspective.settings import SettingError
+from tdengine_perspective.tables import TableSettings
 
 # What is at an address of the server's own, and can be no dashboard's name.
 TAKEN = ("health", "history", "layout", "metrics", "page", "perspective", "tables", "websocket")
@@ -61,11 +62,13 @@ class Dashboards:
         return self.read[name][1]
 
     def warn_of_missing_columns(
-        self, columns: Collection[str], table: str, others: Collection[str] = ()
+        self, columns: Collection[str], table: TableSettings, tables: Sequence[TableSettings]
     ) -> None:
+        """Log what the layouts name and the table lacks, of the viewers that are of it."""
+        others = [other.perspective_table_name for other in tables if other is not table]
         for name in self.names:
             try:
-                warn_of_missing_columns(self.layout(name), columns, table, others)
+                warn_of_missing_columns(self.layout(name), columns, table.table, others)
             except SettingError as error:
                 log.warning("%s", error)
 
