@@ -20,7 +20,7 @@ from tdengine_emulator.wire import MAX_INTEGER
 
 NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?|nan)", re.IGNORECASE)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FLOAT_TOLERANCE = 4 * 1.1920928955078125e-07
+FLOAT_TOLERANCE, DOUBLE_TOLERANCE = 4 * 2.0**-23, 4 * 2.0**-52
 MOST_BINS = 500
 SCALARS: dict[str, Callable[..., Any]] = {}
 OF_NULLS: set[str] = set()
@@ -110,19 +110,23 @@ def number_of(text: str) -> float:
 @scalar
 def as_float(number: Any) -> float:
     """The nearest number of 32 bits."""
-    return struct.unpack("<f", struct.pack("<f", float(number)))[0]
+    try:
+        return struct.unpack("<f", struct.pack("<f", float(number)))[0]
+    except OverflowError:
+        return math.copysign(math.inf, float(number))
 
 
 @scalar
 def whole(number: Any, bits: int, is_unsigned: int) -> int:
-    """A number as an integer of so many bits: cut, and wrapped or at the end of its range."""
-    if isinstance(number, str):
-        if number == "NaN":
-            return 0
+    """A number as an integer of so many bits: cut, and wrapped as a processor does it."""
+    lowest = 0 if is_unsigned else -(2 ** (bits - 1))
+    if isinstance(number, str) and number != "NaN":
         number = int(number)
-    lowest, highest = (0, 2**bits - 1) if is_unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    if isinstance(number, float):
-        return max(lowest, min(highest, number)) if math.isinf(number) else wrapped(int(number), bits, lowest)
+    if not isinstance(number, int):
+        widest = 64 if is_unsigned or bits == 64 else 32
+        number = float(number)
+        is_held = math.isfinite(number) and -(2 ** (widest - 1)) <= math.trunc(number) < 2 ** (widest - 1)
+        number = math.trunc(number) if is_held else -(2 ** (widest - 1))
     return wrapped(number, bits, lowest)
 
 
@@ -132,7 +136,8 @@ def wrapped(number: int, bits: int, lowest: int) -> int:
 
 @scalar
 def absolute(number: Any) -> Any:
-    return abs(float(number) if isinstance(number, str) else number)
+    number = float(number) if isinstance(number, str) else number
+    return -number if number < 0 else number
 
 
 def rounding(function: Callable[[float], float]) -> Callable[[Any], Any]:
@@ -141,7 +146,7 @@ def rounding(function: Callable[[float], float]) -> Callable[[Any], Any]:
     def rounded(number: Any) -> Any:
         if isinstance(number, int) or number == "NaN" or math.isinf(number):
             return number
-        return float(function(number))
+        return float(function(number)) + 0.0
 
     return rounded
 
@@ -162,8 +167,11 @@ def half_away(number: float) -> float:
 
 @scalar
 def rounded(number: Any, digits: int = 0) -> Any:
-    if not digits or isinstance(number, str):
+    if not digits:
         return rounding(half_away)(number)
+    number = float(number) if isinstance(number, str) else number
+    if not math.isfinite(number):
+        return None
     factor = 10.0**digits
     result = half_away(number * factor) / factor
     return int(result) if isinstance(number, int) else result
@@ -171,27 +179,29 @@ def rounded(number: Any, digits: int = 0) -> Any:
 
 @scalar
 def truncated(number: Any, digits: int) -> Any:
-    if isinstance(number, str):
-        return number
+    number = float(number) if isinstance(number, str) else number
+    if not math.isfinite(number):
+        return None
     factor = 10.0**digits
-    result = math.trunc(number * factor) / factor
+    result = math.copysign(math.trunc(number * factor) / factor, number)
     return int(result) if isinstance(number, int) else result
 
 
 @scalar
 def sign(number: Any) -> Any:
-    if number == "NaN":
-        return number
     number = float(number)
     return (number > 0) - (number < 0)
+
+
+def finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def mathematical(name: str, function: Callable[..., float]) -> None:
     """A function of numbers, DOUBLE, NULL where it has no value."""
 
     def called(*numbers: Any) -> float | None:
-        result = function(*map(float, numbers))
-        return result
+        return finite(function(*map(float, numbers)))
 
     called.__name__ = name
     scalar(called)
@@ -202,60 +212,77 @@ for name in ("sin", "cos", "tan", "asin", "acos", "atan", "exp", "sqrt"):
 
 
 @scalar
-def degrees(number: Any) -> float:
-    return float(number) / math.pi * 180
+def degrees(number: Any) -> float | None:
+    return finite(float(number) * (1 / math.pi) * 180)
 
 
 @scalar
-def radians(number: Any) -> float:
-    return float(number) / 180 * math.pi
+def radians(number: Any) -> float | None:
+    return finite(float(number) / 180 * math.pi)
 
 
 @scalar
 def ln(number: Any) -> float | None:
-    return math.log(float(number))
+    return finite(math.log(float(number)))
 
 
 @scalar
 def logarithm(number: Any, base: Any = math.e) -> float | None:
-    return math.log(float(number)) / math.log(float(base))
+    return finite(math.log(float(number)) / math.log(float(base)))
 
 
 @scalar
-def power(base: Any, exponent: Any) -> float:
-    return math.pow(float(base), float(exponent))
+def power(base: Any, exponent: Any) -> float | None:
+    return finite(math.pow(float(base), float(exponent)))
 
 
 @scalar
 def highest(*values: Any) -> Any:
-    return max(values, key=float)
+    return max(values, key=from_nan_on)
 
 
 @scalar
 def lowest(*values: Any) -> Any:
-    return min(values, key=float)
+    return min(values, key=from_nan_on)
+
+
+def from_nan_on(value: Any) -> float:
+    number = float(value)
+    return number if number == number else -math.inf
 
 
 # Comparisons. NaN lies below all numbers, as ORDER BY has it.
 
 
-@scalar
-def less(a: Any, b: Any) -> bool:
-    """Whether one number lies below another, as TDengine's expressions have it: NaN lies below none."""
-    return float(a) < float(b)
+def tolerance(has_float: int) -> float:
+    return FLOAT_TOLERANCE if has_float else DOUBLE_TOLERANCE
 
 
 @scalar
-def not_more(a: Any, b: Any) -> bool:
-    """Whether a number is not above another: NaN neither is nor has one above."""
-    return not float(a) > float(b)
-
-
-@scalar
-def near(a: Any, b: Any) -> bool:
-    """Whether two numbers are equal, the one or the other of 32 bits."""
+def less(a: Any, b: Any, has_float: int, has_integer: int) -> bool:
+    """Whether one number lies below another. NaN does below all, but not below an INT."""
     a, b = float(a), float(b)
-    return a == b or abs(a - b) <= FLOAT_TOLERANCE or (a != a and b != b)
+    if a != a or b != b:
+        return not has_integer and a != a and b == b
+    return a < b and not abs(a - b) <= tolerance(has_float)
+
+
+@scalar
+def not_more(a: Any, b: Any, has_float: int, has_integer: int) -> bool:
+    """Whether a number is not above another. NaN is not above any, and no INT above it."""
+    a, b = float(a), float(b)
+    if a != a or b != b:
+        return bool(has_integer) or a != a
+    return not (a > b and not abs(a - b) <= tolerance(has_float))
+
+
+@scalar
+def same(a: Any, b: Any, has_float: int, has_integer: int) -> bool:
+    """Whether two numbers are equal, or as near as their bits tell. Infinity never is; NaN is with an INT."""
+    a, b = float(a), float(b)
+    if a != a or b != b:
+        return bool(has_integer) or (a != a and b != b)
+    return abs(a - b) <= tolerance(has_float)
 
 
 @scalar
@@ -292,6 +319,14 @@ def matches(text: str, pattern: str) -> bool:
     return expression_of(pattern).search(text) is not None
 
 
+def is_expression(pattern: Any) -> bool:
+    """Whether MATCH can have it as its pattern."""
+    try:
+        return not isinstance(pattern, str) or expression_of(pattern) is not None
+    except re.error:
+        return False
+
+
 @lru_cache(500)
 def expression_of(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
@@ -308,16 +343,6 @@ def upper(text: str) -> str:
 @scalar
 def lower(text: str) -> str:
     return "".join(character.lower() if character.isascii() else character for character in text)
-
-
-@scalar
-def upper_nchar(text: str) -> str:
-    return "".join(up if len(up := character.upper()) == 1 else character for character in text)
-
-
-@scalar
-def lower_nchar(text: str) -> str:
-    return "".join(low if len(low := character.lower()) == 1 else character for character in text)
 
 
 @scalar
@@ -386,14 +411,9 @@ def joined(*texts: str) -> str:
     return "".join(texts)
 
 
-def joined_with(separator: str | None, *texts: str | None) -> str | None:
-    """CONCAT_WS, which leaves NULLs out."""
-    if separator is None or all(text is None for text in texts):
-        return None
-    return separator.join(text for text in texts if text is not None)
-
-
-SCALARS["joined_with"] = joined_with
+@scalar
+def joined_with(separator: str, *texts: str) -> str:
+    return separator.join(texts)
 
 
 @scalar
@@ -407,7 +427,7 @@ def as_text(value: Any, kind: str) -> str:
     if kind == "BOOL":
         return "true" if value else "false"
     if kind in ("FLOAT", "DOUBLE"):
-        return f"{float(value):f}"
+        return f"{float(value):.{7 if kind == 'FLOAT' else 15}g}"
     return str(value)
 
 
@@ -453,18 +473,6 @@ def day_of_week(time: int, per_second: int, base: int) -> int:
     """Counted from 0 on Monday (WEEKDAY, base 0), or from 1 on Sunday (DAYOFWEEK, base 1)."""
     day = time // (86400 * per_second) + 3
     return day % 7 if not base else (day + 1) % 7 + 1
-
-
-@scalar
-def week_of_year(time: int, per_second: int, mode: int) -> int:
-    """As MySQL's WEEK has it."""
-    moment = moment_of(time, per_second)
-    monday_first, with_year, first_full = mode & 1, mode & 2, bool(mode & 4) != bool(mode & 1 == 0 and False)
-    if mode == 3:
-        return moment.isocalendar().week
-    day, weekday = moment.timetuple().tm_yday, (moment.weekday() + (not monday_first)) % 7
-    del with_year, first_full
-    return (day - 1 + 7 - weekday) // 7
 
 
 @scalar
@@ -551,6 +559,29 @@ class WrappedSum:
         return None if self.sum is None else storable(wrapped(self.sum, 64, self.lowest))
 
 
+class FiniteSum:
+    """finite_sum(number): the sum; NULL where one is NaN or infinite."""
+
+    def __init__(self) -> None:
+        self.sum, self.count = 0.0, 0
+
+    def step(self, value: Any) -> None:
+        if value is not None:
+            self.sum += float(value)
+            self.count += 1
+
+    def finalize(self) -> float | None:
+        return self.sum if self.count and math.isfinite(self.sum) else None
+
+
+class FiniteMean(FiniteSum):
+    """finite_mean(number): the mean likewise."""
+
+    def finalize(self) -> float | None:
+        total = super().finalize()
+        return None if total is None else total / self.count
+
+
 class Deviation:
     """deviation(value, bits): STDDEV; integers' squares wrap at so many bits, 0 for none."""
 
@@ -573,7 +604,8 @@ class Deviation:
         if not self.count:
             return None
         squares = wrapped(self.squares, 64, -(2**63)) if isinstance(self.squares, int) else self.squares
-        average = self.sum / self.count
+        total = wrapped(self.sum, 64, -(2**63)) if isinstance(self.sum, int) else self.sum
+        average = total / self.count
         result = math.sqrt(abs(squares / self.count - average * average))
         return result if math.isfinite(result) else None
 
@@ -589,7 +621,7 @@ class Most:
             self.counts[value] += 1
 
     def finalize(self) -> Any:
-        return max(self.counts, key=self.counts.__getitem__) if self.counts else None
+        return max(reversed(self.counts), key=self.counts.__getitem__) if self.counts else None
 
 
 class Distinct:
@@ -667,6 +699,8 @@ AGGREGATES = {
     "value_at": ValueAt,
     "value_at_lowest": ValueAtLowest,
     "wrapped_sum": WrappedSum,
+    "finite_sum": FiniteSum,
+    "finite_mean": FiniteMean,
     "deviation": Deviation,
     "most": Most,
     "distinct_count": Distinct,

@@ -1,5 +1,7 @@
 """Expressions as SQLite's SQL: columns, literals, conditions, arithmetic, CASE, functions and aggregates."""
 
+import math
+import re
 import time
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
@@ -10,7 +12,7 @@ from lark import Token, Tree, v_args
 from lark.visitors import Interpreter
 
 from tdengine_emulator import functions
-from tdengine_emulator.computing import as_float, number_of
+from tdengine_emulator.computing import as_float, is_expression, number_of
 from tdengine_emulator.functions import BYTES, FLOATS, is_null, is_number, is_text, wrong_type
 from tdengine_emulator.grammar import (
     BIGINT,
@@ -56,9 +58,13 @@ OTHER_FUNCTIONS = {
 }
 FUNCTIONS = AGGREGATES | OTHER_FUNCTIONS | {name: f.gives for name, f in functions.SCALARS.items()}
 CALCULATED = "calculated("
+DEEPEST, DEEPEST_CONDITION = 5, 9  # brackets in each other
+SIGNED = ["TINYINT", "SMALLINT", "INT", "BIGINT"]
+LONGEST_NUMBER = 63  # where it has to become a text
 MOST_ARGUMENTS = 120  # SQLite takes 127
 COLUMNS = ("column", "tbname")
 CONDITIONS = ("boolean", "compared", "is_null", "among", "between", "like", "match", "literal")
+BRACKETS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|[()]""")
 NAN = "'NaN'"
 UNITS_OF_ANY_LENGTH = ("n", "y")
 
@@ -86,7 +92,31 @@ class Expressions(Interpreter):
         self.aliases: dict[str, Term] = {}
         self.only_rows = ""  # the condition for what is a row of the table, where there are others
         self.window: Window | None = None
+        self.hoisted: dict[str, Term] | None = None  # by the texts that a name stands for
         self.is_filter = False  # whether it is WHERE that is written, and not what stands in NOT or CASE
+
+    def visit(self, tree: Tree) -> Any:
+        """What the rule's method gives; a row's value that lies too deep becomes a column by a name.
+
+        SQLite's parser bears some 20 brackets in each other.
+        """
+        found = super().visit(tree)
+        if self.hoisted is None or not isinstance(found, Term) or len(found.text) < 60:
+            return found
+        deepest = DEEPEST_CONDITION if tree.data in CONDITIONS else DEEPEST
+        if depth_of(found.text) < deepest or tree.data == "where" or has_aggregate(tree):
+            return found
+        known = self.hoisted.setdefault(found.text, Term(f'o."#{len(self.hoisted)}"', found.column))
+        return known
+
+    def with_hoisted(self, source: str) -> str:
+        """The source with the columns that stand for what lies too deep."""
+        steps = [
+            f"h{at + 1} AS (SELECT *, {text} AS {term.text[2:]} FROM {f'h{at}' if at else source} AS o)"
+            for at, (text, term) in enumerate((self.hoisted or {}).items())
+        ]
+        self.hoisted = None if self.hoisted is None else {}
+        return f"(WITH {', '.join(steps)} SELECT * FROM h{len(steps)})" if steps else source
 
     def __default__(self, tree: Tree) -> Term:
         return Term(self.text_of(tree.children))
@@ -98,9 +128,9 @@ class Expressions(Interpreter):
         return " ".join(self.term_of(part).text for part in parts if part)
 
     def where(self, _word: Token, condition: Tree) -> Term:
-        self.is_filter = True
+        self.is_filter = self.is_where = True
         text = self.visit(condition).text
-        self.is_filter = False
+        self.is_filter = self.is_where = False
         return Term(f"WHERE {text}")
 
     # Conditions: what is NULL in SQLite is false in TDengine, which only shows in NOT and as a value
@@ -140,6 +170,7 @@ class Expressions(Interpreter):
 
     def compared(self, left: Tree, mark: Token, right: Tree) -> Term:
         a, b = self.operands(left, right)
+        refuse_if(a.column == TBNAME and b.value == "", 0x0118, "Invalid parameters")
         is_plain = self.is_filter and left.data == "column" and right.data in ("literal", "negative")
         return Term(f"({comparison(a, str(mark), b, is_plain)})")
 
@@ -150,6 +181,8 @@ class Expressions(Interpreter):
         values = [part for part in parts if isinstance(part, Tree)]
         is_not = " NOT" if str(parts[0]).upper() == "NOT" else ""
         first, *others = self.operands(what, *values)
+        if is_not and any(map(is_null, others)):
+            return Term("(0)")
         texts = [comparable(term) for term in others if not is_null(term)]
         return Term(f"({comparable(first)}{is_not} IN ({', '.join(texts)}))")
 
@@ -170,6 +203,7 @@ class Expressions(Interpreter):
     def match(self, what: Tree, word: Token, pattern: Tree) -> Term:
         term, by = self.visit(what), self.visit(pattern)
         refuse_if(not is_text(term.column), 0x0200, "Invalid operation")
+        refuse_if(not is_expression(by.value), 0x2681, "Syntax error in regular expression")
         is_not = "NOT " if word.upper() == "NMATCH" else ""
         return Term(f"({is_not}matches({term.text}, {by.text}))")
 
@@ -194,10 +228,10 @@ class Expressions(Interpreter):
 
     def time_calculation(self, first: Term, mark: str, second: Term) -> Term:
         is_both = first.column.kind == second.column.kind
-        refuse_if(is_both and mark == "+", 0x0200, "Invalid operation")
+        refuse_if(is_both, 0x0200, "Invalid operation")
         if any(term.column.kind in FLOATS for term in (first, second)):
             return Term(calculated(first, mark, second, False), DOUBLE)
-        return Term(f"({first.text} {mark} {second.text})", BIGINT if is_both else TIMESTAMP)
+        return Term(f"({first.text} {mark} {second.text})", TIMESTAMP)
 
     def negative(self, _minus: Token, tree: Tree) -> Term:
         term = self.visit(tree)
@@ -260,7 +294,8 @@ class Expressions(Interpreter):
 
     def pseudo(self, token: Token) -> Term:
         if self.window is None:
-            raise TaosError(0x2678, f"Invalid using {token.lower()}")
+            complaint = "_WSTART, _WEND and _WDURATION can only be used in window query"
+            raise TaosError(0x2658, complaint)
         return self.window.of_name(token.lower())
 
     def cast(self, _cast: Token, _open: Token, tree: Tree, _as: Token, column: Column, _close: Token) -> Term:
@@ -297,8 +332,12 @@ class Expressions(Interpreter):
 
     def call(self, word: Token, _open: Token, *parts: Tree | Token | None) -> Term:
         name, arguments = word.lower(), [part for part in parts if isinstance(part, Tree) or part == "*"]
+        if name in AGGREGATES:
+            refuse_if(self.is_within_aggregate, 0x2627, "Aggregate functions do not support nesting")
+            refuse_if(self.is_filter or self.is_where, 0x2608, "There mustn't be aggregation")
         if name == "count" and arguments:
-            text = self.term_of(arguments[0]).text
+            refuse_if(len(arguments) > 1, 0x2801, "Invalid number of parameters : count")
+            text = self.within_aggregate(arguments[0]).text
             if arguments[0] == "*" and self.only_rows:
                 return Term(f"COUNT({self.only_rows})", BIGINT)
             return Term(self.aggregated(f"COUNT({text})"), BIGINT)
@@ -324,17 +363,24 @@ class Expressions(Interpreter):
         refuse_if(name not in functions.OTHERS, 0x0374, "Func not exists")
         raise not_understood(f"unknown function {name}")
 
-    is_grouped = False
+    is_grouped = is_within_aggregate = is_where = False
+
+    def within_aggregate(self, part: Tree | Token) -> Term:
+        if isinstance(part, Token):
+            return self.term_of(part)
+        self.is_within_aggregate = True
+        term = self.value_of(part)
+        self.is_within_aggregate = False
+        return term
 
     def aggregated(self, text: str, condition: str = "") -> str:
         """An aggregate of those rows for which a condition holds."""
-        conditions = [
-            part for part in (condition, self.only_rows and f"{self.only_rows} IS NOT NULL") if part
-        ]
-        return f"{text} FILTER (WHERE {' AND '.join(conditions)})" if conditions else text
+        return f"{text} FILTER (WHERE {condition})" if condition else text
 
     def aggregate(self, name: str, arguments: list[Tree]) -> Term:
-        term = self.value_of(arguments[0])
+        if len(arguments) > (2 if name == "apercentile" else 1):
+            raise not_understood(f"{name} of several")
+        term = self.within_aggregate(arguments[0])
         text, column = comparable(term), term.column._replace(name="")
         if name in BY_TIME:
             return self.value_by_time(name, term)
@@ -343,6 +389,8 @@ class Expressions(Interpreter):
             is_wrong = column.kind in ("TIMESTAMP", "BOOL", "JSON", *BYTES)
             refuse_if(is_wrong, 0x2802, f"Invalid parameter data type : {name}")
             condition = f"{text} <> {NAN}" if column.kind in FLOATS else ""
+            if is_null(term):
+                column = BIGINT
             return Term(self.aggregated(f"{name.upper()}({text})", condition), column)
         if name == "mode":
             return Term(self.aggregated(f"most({text})"), column)
@@ -370,6 +418,8 @@ class Expressions(Interpreter):
             if name == "sum" and column.kind.startswith("BIGINT"):
                 return Term(self.aggregated(f"wrapped_sum({text}, {int(is_unsigned)})"), result)
             return Term(self.aggregated(f"{name.upper()}({text})"), result)
+        if "(" in text:  # which is not to be computed several times
+            return Term(self.aggregated(f"finite_{'sum' if name == 'sum' else 'mean'}({text})"), DOUBLE)
         # As in TDengine, one NaN or infinity makes the result NULL: SQLite's 0 * infinity is NULL.
         text = self.aggregated(f"{name.upper()}(iif({text} = {NAN}, 9e999, {text}))")
         return Term(f"({text} + 0 * {text})", DOUBLE)
@@ -394,8 +444,7 @@ class Expressions(Interpreter):
 
     def written(self, tree: Tree) -> str:
         """How TDengine repeats an expression."""
-        tokens = list(tree.scan_values(lambda part: isinstance(part, Token)))
-        return without_case(self.text[tokens[0].start_pos : tokens[-1].end_pos])
+        return without_case(self.text[tree.meta.container_start_pos : tree.meta.container_end_pos])
 
 
 class Window(NamedTuple):
@@ -416,6 +465,19 @@ def calculated(first: Term, mark: str, second: Term, may_go_on: bool) -> str:
     if may_go_on and first.text.startswith(CALCULATED) and not is_long:
         return f"{first.text[:-1]}, '{mark}', {second.text})"
     return f"{CALCULATED}{first.text}, '{mark}', {second.text})"
+
+
+def depth_of(text: str) -> int:
+    """How many brackets lie in each other."""
+    depth = deepest = 0
+    for mark in BRACKETS.findall(text):
+        depth += 1 if mark == "(" else -1 if mark == ")" else 0
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def has_aggregate(tree: Tree) -> bool:
+    return any(call.children[0].lower() in AGGREGATES for call in tree.find_data("call"))
 
 
 def chained_by(parts: Sequence[Tree | Token]) -> str:
@@ -451,50 +513,57 @@ def is_finite(term: Term) -> bool:
 
 def comparison(a: Term, mark: str, b: Term, is_plain: bool) -> str:
     """Two terms compared; `is_plain`: as WHERE compares a column with a literal, for which NaN is lowest."""
+    if is_null(a) or is_null(b):
+        return "0"
     first, second = comparable(a), comparable(b)
+    if "DOUBLE" in (a.column.kind, b.column.kind):  # as which a BIGINT is compared, too
+        first, second = (
+            f"1.0 * {text}" if term.column.kind == "BIGINT" and term.value is None else text
+            for text, term in ((first, a), (second, b))
+        )
     if not any(term.column.kind in FLOATS and term.value is None for term in (a, b)):
         return f"{first} {mark} {second}"
-    if "FLOAT" in (a.column.kind, b.column.kind):
-        first, second = (single(term) for term in (a, b))
-        if mark in ("=", "<>", "!="):
-            near = f"near({first}, {second})"
-            return near if mark == "=" else f"NOT {near} AND {first} <> {NAN} AND {second} <> {NAN}"
-    if mark == "=":
-        return f"{first} = {second}"
-    if mark in ("<>", "!="):
-        return f"{first} <> {second} AND {first} <> {NAN} AND {second} <> {NAN}"
+    kinds = (a.column.kind, b.column.kind)
+    has_float, has_integer = "FLOAT" in kinds, any("INT" in kind for kind in kinds)
+    if has_float:
+        first, second = single(a), single(b)
+    how = f"{int(has_float)}, {int(has_integer)}"
+    if mark in ("=", "<>", "!="):
+        if is_plain and not has_float:
+            return f"{first} = {second}" if mark == "=" else f"{first} <> {second} AND {first} <> {NAN}"
+        known = f" AND {first} <> {NAN}" if is_plain and has_integer else ""
+        same = f"same({first}, {second}, {how})"
+        return f"{same}{known}" if mark == "=" else f"NOT {same}"
     if is_plain:
         return f"iif({first} = {NAN}, -9e999, {first}) {mark} {second}"
     if mark in (">", ">="):
         first, second = second, first
-    return f"{'not_more' if '=' in mark else 'less'}({first}, {second})"
+    return f"{'not_more' if '=' in mark else 'less'}({first}, {second}, {how})"
 
 
 def single(term: Term) -> str:
     """A term beside a FLOAT: a literal as the FLOAT that is nearest."""
     if isinstance(term.value, int | Decimal):
-        try:
-            return repr(as_float(term.value))
-        except OverflowError:
-            return term.text
+        number = as_float(term.value)
+        return repr(number) if math.isfinite(number) else term.text
     return comparable(term)
 
 
 def common_type(terms: list[Term]) -> Column:
-    """The type that holds the values of all terms."""
+    """The type that CASE gives: that of all terms or the widest of whole or other numbers, else a text."""
     columns = [term.column for term in terms if not is_null(term)]
     if not columns:
         return unnamed("VARCHAR")
     kinds = [column.kind for column in columns]
     if len(set(kinds)) == 1:
-        return max(columns, key=lambda column: column.length)._replace(name="")
-    if all(kind in functions.WIDER or kind == "BOOL" for kind in kinds):
-        order = ["BOOL", *functions.WIDER]
-        return unnamed(max(kinds, key=order.index))
-    if any(map(is_text, columns)):
-        length = max(column.length if is_text(column) else 32 for column in columns)
-        return unnamed("NCHAR" if "NCHAR" in kinds else "VARCHAR", length)
-    return unnamed("BIGINT")
+        longest = max(columns, key=lambda column: column.length)._replace(name="")
+        return longest._replace(length=max(longest.length, 2)) if is_text(longest) else longest
+    if set(kinds) <= {"FLOAT", "DOUBLE"}:
+        return DOUBLE
+    if set(kinds) <= {"BOOL", *SIGNED}:
+        return unnamed(max(kinds, key=["BOOL", *SIGNED].index))
+    length = max(column.length if is_text(column) else LONGEST_NUMBER for column in columns)
+    return unnamed("NCHAR" if "NCHAR" in kinds else "VARCHAR", length)
 
 
 def as_type(term: Term, column: Column) -> Term:

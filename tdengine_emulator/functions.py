@@ -70,7 +70,7 @@ def of_same_type(sql_name: str) -> Callable[[str, list[Term], int], Term]:
         text = called(sql_name, terms)
         if column.kind == "FLOAT" and len(terms) > 1:
             text = f"as_float({text})"
-        return Term(text, DOUBLE if is_null(terms[0]) else column)
+        return Term(text, BIGINT if is_null(terms[0]) else column)
 
     return write
 
@@ -80,14 +80,12 @@ def of_text(sql_name: str, column: Column | None = None) -> Callable[[str, list[
 
     def write(name: str, terms: list[Term], _: int) -> Term:
         check(name, terms[:1], is_text)
-        check(name, terms[1:], lambda column: is_text(column) or is_number(column))
-        nchar = "_nchar" if terms[0].column.kind == "NCHAR" and sql_name in IN_NCHAR else ""
+        numbers = terms[1:] if sql_name != "index_part" else terms[2:]
+        check(name, numbers, is_number)
+        nchar = "_nchar" if terms[0].column.kind == "NCHAR" and sql_name == "bytes_in" else ""
         return Term(called(sql_name + nchar, terms), column or terms[0].column._replace(name=""))
 
     return write
-
-
-IN_NCHAR = ("upper", "lower", "bytes_in")
 
 
 def trimming(sql_name: str, strip: Callable[[str, str], str]) -> Callable[[str, list[Term], int], Term]:
@@ -127,11 +125,10 @@ def repeated(name: str, terms: list[Term], _: int) -> Term:
 
 def replaced(name: str, terms: list[Term], _: int) -> Term:
     check(name, terms, is_text)
-    column, (old, new) = terms[0].column, (term.value for term in terms[1:])
-    length = column.length
-    if isinstance(old, str) and isinstance(new, str) and len(new) > len(old) > 0:
-        length += length // len(old) * (len(new) - len(old))
-    return Term(called("replaced", terms), unnamed(column.kind, length))
+    size, old, new = (term.column.block_bytes for term in terms)
+    size += max(size // old * (new - old), 0)
+    kind = terms[0].column.kind
+    return Term(called("replaced", terms), unnamed(kind, (size - 2) // (4 if kind == "NCHAR" else 1)))
 
 
 def extreme(sql_name: str, native: str) -> Callable[[str, list[Term], int], Term]:
@@ -153,11 +150,12 @@ def extreme(sql_name: str, native: str) -> Callable[[str, list[Term], int], Term
 def truncated_time(name: str, terms: list[Term], per_second: int) -> Term:
     """TIMETRUNCATE: to one of a unit, days and weeks in UTC."""
     time, unit, *_ = terms
-    check(name, [time], lambda column: column.kind == "TIMESTAMP" or "INT" in column.kind)
-    refuse_if(unit.unit == "", 0x2802, f"Invalid parameter data type : {name}")
+    check(name, [time], lambda column: column.kind == "TIMESTAMP")
     is_one = unit.unit[:-1] == "1" and unit.unit[-1].lower() in ONE_UNIT
     refuse_if(not is_one, 0x280A, f"Invalid timzone format : {name}")
-    return Term(window_start(time.text, int(unit.text), 0), TIMESTAMP)
+    if int(unit.text) <= 1:
+        return Term(time.text, TIMESTAMP)
+    return Term(f"({time.text} - {time.text} % {unit.text})", TIMESTAMP)
 
 
 def window_start(time: str, step: int, offset: int) -> str:
@@ -192,13 +190,13 @@ MANY = 127
 SCALARS = {
     "abs": Function(1, 1, of_same_type("absolute"), "the number without its sign, of its type"),
     "acos": Function(1, 1, of_numbers("acos"), "DOUBLE, NULL where it has no value"),
-    "ascii": Function(1, 1, of_text("code_of", BIGINT), "the first byte of a text"),
+    "ascii": Function(1, 1, of_text("code_of", unnamed("TINYINT UNSIGNED")), "the first byte of a text"),
     "asin": Function(1, 1, of_numbers("asin"), "DOUBLE, NULL where it has no value"),
     "atan": Function(1, 1, of_numbers("atan"), "DOUBLE"),
     "ceil": Function(1, 1, of_same_type("ceiling"), "the next whole number above, of the number's type"),
     "char_length": Function(1, 1, of_text("characters_in", BIGINT), "a text's characters"),
     "concat": Function(2, 8, concatenated, "texts one behind the other, NCHAR if one is"),
-    "concat_ws": Function(3, 9, concatenated, "texts with the first between them, without the NULLs"),
+    "concat_ws": Function(3, 9, concatenated, "texts with the first between them"),
     "cos": Function(1, 1, of_numbers("cos"), "DOUBLE"),
     "dayofweek": Function(1, 1, of_time("day_of_week", BIGINT, 1), "from 1 on Sunday, in UTC"),
     "degrees": Function(1, 1, of_numbers("degrees"), "DOUBLE"),

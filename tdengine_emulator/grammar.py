@@ -64,7 +64,7 @@ def parse(text: str) -> Tree:
         is_plain = len(rest) == len(text.strip())
         if isinstance(error, ReservedWord):  # which may begin what TDengine understands, and the emulator not
             is_plain = not (rest.startswith(CLAUSES) or text.lstrip()[:4].lower() == "show")
-        if isinstance(error, UnexpectedToken) and error.token.type == "DISTINCT":
+        if isinstance(error, UnexpectedToken) and error.token.type in ("DISTINCT", "INTERVAL"):
             is_plain = True
         refuse_if(is_plain, 0x2600, f'syntax error near "{rest}"')
         raise not_understood(f'syntax error near "{rest}"') from None
@@ -151,7 +151,9 @@ class ReservedWord(UnexpectedToken):
 RESERVED_WORDS = frozenset(Path(__file__).with_name("reserved-words.txt").read_text().lower().split())
 GRAMMAR = Path(__file__).with_name("sql.lark").read_text()
 TABLES = Path(__file__).with_name("__pycache__") / "sql.lark"  # made from it once, since that takes a while
-PARSER = Lark(GRAMMAR, parser="lalr", transformer=NamesAndTypes(), cache=str(TABLES))
+PARSER = Lark(
+    GRAMMAR, parser="lalr", transformer=NamesAndTypes(), propagate_positions=True, cache=str(TABLES)
+)
 
 
 def unescaped(quoted_text: str) -> str:

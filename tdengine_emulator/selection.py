@@ -16,16 +16,17 @@ from tdengine_emulator.expressions import (
     Window,
     as_type,
     comparable,
+    has_aggregate,
     without_null,
 )
 from tdengine_emulator.functions import FLOATS, window_start
 from tdengine_emulator.grammar import NANOSECONDS, Term
-from tdengine_emulator.store import LONGEST_COLUMN_NAME, TableName, not_understood, quoted
+from tdengine_emulator.store import LONGEST_COLUMN_NAME, Table, TableName, not_understood, quoted
 from tdengine_emulator.wire import Column, TaosError, refuse_if
 
 OF_ONE_ROW = ({"last", "last_row"}, {"first"}, {"min"}, {"max"})  # columns beside these are that row's
-SHORTEST_WINDOW = 10  # ms, which TDengine 3.3 does not insist on
 COUNTING = {"count", "hyperloglog"}  # aggregates that give 0 where there are no rows
+NO_PRIMARY = "Window query not supported, since not valid primary timestamp column as input"
 CALENDAR = {"n": 1, "y": 12}
 
 
@@ -91,20 +92,22 @@ class Ordered(Expressions):
         return without_null(tree, self.visit(tree))
 
     def named(self, alias: str) -> Term:
-        """A column of the result; a CAST of a time to a number is sorted as the time, which has an index."""
+        """A column of the result; a CAST of a time to a number is sorted as the time, which has an index.
+
+        By the name alone SQLite would find a column of the table.
+        """
         term, column = self.aliases[alias], self.known_columns().get(alias)
         if column and term.text == f"CAST({self.of_column(column).text} AS INTEGER)":
             return self.of_column(column)
-        return term._replace(text=quoted(alias))
+        return term if column else term._replace(text=quoted(alias))
 
 
 def place_named(tree: Tree, count: int) -> int | None:
     """The place in the select list that a whole number names."""
     if tree.data == "literal" and tree.children[0].type == "NUMBER" and tree.children[0].isdigit():
         number = int(tree.children[0])
-        refuse_if(
-            not 1 <= number <= count, 0x262B, "ORDER BY item must be the number of a SELECT-list expression"
-        )
+        complaint = "ORDER BY / GROUP BY item must be the number of a SELECT-list expression"
+        refuse_if(not 1 <= number <= count, 0x2609, complaint)
         return number - 1
     return None
 
@@ -134,6 +137,8 @@ class Union(Ordered):
     """UNION and UNION ALL: the types are the first part's, where that is not NULL."""
 
     def write(self, tree: Tree, order: Tree | None, slimit: Tree | None, limit: Tree | None) -> Selected:
+        if slimit:
+            raise not_understood("SLIMIT")
         parts = [selected(self, whole(part)) for part in tree.children if isinstance(part, Tree)]
         first = parts[0]
         is_same = all(len(part.fields) == len(first.fields) for part in parts)
@@ -188,49 +193,77 @@ class Selection(Ordered):
 
     def write(self, tree: Tree, order: Tree | None, slimit: Tree | None, limit: Tree | None) -> Selected:
         distinct, items, name, _alias, where, partition, window, groups, having = parts_of(tree)
+        if slimit:
+            raise not_understood("SLIMIT")
         source = self.opened(name) if name else ""
+        self.hoisted = {} if name else None
         called = aggregates_in(items, having, order)
-        if partition and not called:
-            raise not_understood("PARTITION BY without an aggregate")
-        if window:
-            self.window = self.window_of(window)
-            refuse_if(not called, 0x265E, "No valid function in window query")
+        self.window = self.window_of(window) if window else None
         keys = [self.key_of(tree, items) for tree in key_trees(partition, groups)]
         self.key_texts = frozenset(term.text for term in keys)
         self.is_grouped = bool(keys or window)
-        chosen_rows = self.chosen_rows(source, items, where, key_trees(partition, groups), called)
+        is_row_by_row = bool(partition) and not (called or window)  # and the partitions only count for LIMIT
+        source, where_text = self.chosen_rows(source, where, key_trees(partition, groups), called)
         self.row_pick = self.pick_of(items, called)
-        self.check(items, called)
+        if not is_row_by_row:
+            self.check(items, called)
+        refuse_if(window and not called, 0x265E, "No valid function in window query")
         self.chosen = [pair for item in items.children for pair in self.visit(item)]
-        self.aliases = dict(reversed(self.chosen))
         fields = [term.column._replace(name=name, is_key=False) for name, term in self.chosen]
         has_json = any(field.kind == "JSON" for field in fields)
         refuse_if(bool(distinct) and has_json, 0x072E, "Json not support in group/partition by")
 
         text = f"SELECT {distinct or ''} {', '.join(f'{t.text} AS {quoted(n)}' for n, t in self.chosen)}"
+        grouping = [] if is_row_by_row else [term.text for term in keys]
+        grouping += [self.window.start] if self.window else []
+        rest = f" GROUP BY {', '.join(grouping)}" if grouping else ""
+        refuse_if(bool(having) and not (called or grouping), 0x260A, "Not a GROUP BY expression")
+        conditions = [self.value_of(having.children[0]).text] if having else []
+        if called and not grouping and not called & COUNTING:
+            conditions.append("COUNT(*) > 0")
+        if where and self.is_never(where.children[1]):
+            where_text, conditions = " WHERE 0", [*conditions, *(["0"] if called else [])]
+        if conditions:
+            rest += f" HAVING {' AND '.join(conditions)}"
+        self.aliases = dict(reversed(self.chosen))
+        is_limited_within = limit and not order and keys and (called or is_row_by_row)
+        if order:
+            rest += f" ORDER BY {', '.join(self.sort_keys(order))}"
+        if not is_limited_within:
+            rest += limited(limit)
         if name:
             used = column_names_in(items, where, partition, groups, order)
             tags = self.table.tags if self.table else []
             if self.table and distinct and used <= {"#tbname", *(tag.name for tag in tags)}:
-                chosen_rows = f"{self.table.source_of_tags} AS o" + (
-                    f" {self.visit(where).text}" if where else ""
-                )
-            text += f" FROM {chosen_rows}"
-        grouping = [term.text for term in keys] + ([self.window.start] if self.window else [])
-        if grouping:
-            text += f" GROUP BY {', '.join(grouping)}"
-        conditions = [self.value_of(having.children[0]).text] if having else []
-        if called and not grouping and not called & COUNTING:
-            conditions.append("COUNT(*) > 0")
-        if conditions:
-            text += f" HAVING {' AND '.join(conditions)}"
-        if limit and not order and grouping and called:
-            text = self.limited_by_partition(text, keys, limit)
-            limit = None
-        if order:
-            text += f" ORDER BY {', '.join(self.sort_keys(order))}"
-        text += limited(limit)
-        return Selected(text, fields, self.precision, self.moment_among(fields))
+                source = self.table.source_of_tags
+            text += f" FROM {self.with_hoisted(source)} AS o{where_text}"
+        text += rest
+        if is_limited_within:
+            text = self.limited_by_partition(text, keys, limit, is_row_by_row)
+        moments = [
+            field for field, (_, term) in zip(fields, self.chosen, strict=True) if self.is_moment(term)
+        ]
+        return Selected(text, fields, self.precision, moments[0] if moments else None)
+
+    def is_moment(self, term: Term) -> bool:
+        """Whether it is rows' time or that of windows."""
+        known = [self.of_column(self.moment).text] if self.moment else []
+        return term.text in [*known, *(self.window[:2] if self.window else ())]
+
+    def is_never(self, condition: Tree) -> bool:
+        """Whether TDengine sees beforehand that no row can be chosen: then it does not even count 0."""
+        for part in conjuncts(condition):
+            is_of_null = part.data == "compared" and any(
+                side.data == "literal" and side.children[0].type == "NULL" for side in part.children[::2]
+            )
+            is_of_null = is_of_null or (part.data == "among" and self.visit(part).text == "(0)")
+            if is_of_null:
+                return True
+            if not column_names_in(part) and not any(part.find_data("call")):
+                text = self.visit(part).text
+                if not self.store.rows(f"SELECT {text}").fetchone()[0]:
+                    return True
+        return False
 
     # What is read
 
@@ -250,40 +283,34 @@ class Selection(Ordered):
         self.per_second = 1000 ** (self.precision + 1)
         return source
 
-    def moment_among(self, fields: list[Column]) -> Column | None:
-        times = [field for field in fields if field.kind == "TIMESTAMP"]
-        return times[0] if times else None
-
     def chosen_rows(
-        self, source: str, items: Tree, where: Tree | None, keys: list[Tree], called: set[str]
-    ) -> str:
-        """The source with its WHERE.
+        self, source: str, where: Tree | None, keys: list[Tree], called: set[str]
+    ) -> tuple[str, str]:
+        """The source, and its WHERE.
 
         Where only tags make the groups, TDengine counts 0 for those that have no row: such rows are added.
         """
-        text = f"{source} AS o" + (f" {self.visit(where).text}" if where else "")
         table = self.table
-        if not (table and table.tags and keys and called & COUNTING) or self.window:
-            return text
-        tags = {"#tbname", *(tag.name for tag in table.tags)}
-        if not column_names_in(*keys) <= tags:
-            return text
-        of_tags = (
-            [part for part in conjuncts(where.children[1]) if column_names_in(part) <= tags] if where else []
-        )
-        self.is_filter = True
-        only = " AND ".join(self.visit(part).text for part in of_tags) or "1"
-        self.is_filter = False
-        rows, known = (
-            quoted(*(column.name for column in table.columns)),
-            quoted(*(t.name for t in table.tags)),
-        )
+        if table and table.tags and keys and "count" in called and not self.window:
+            tags = {"#tbname", *(tag.name for tag in table.tags)}
+            if column_names_in(*keys) <= tags:
+                return self.with_empty_subtables(table, source, where, tags), ""
+        return source, f" {self.visit(where).text}" if where else ""
+
+    def with_empty_subtables(self, table: Table, source: str, where: Tree | None, tags: set[str]) -> str:
+        before, self.hoisted = self.hoisted, {}
+        condition = f" {self.visit(where).text}" if where else ""
+        text = f"{self.with_hoisted(source)} AS o{condition}"
+        parts = conjuncts(where.children[1]) if where else []
+        only = [self.visit(part).text for part in parts if column_names_in(part) <= tags]
+        of_tags = f"{self.with_hoisted(table.source_of_tags)} AS o WHERE {' AND '.join(only) or '1'}"
+        self.hoisted = before
+        rows, shown = (quoted(*(column.name for column in part)) for part in (table.columns, table.tags))
         nulls = ", ".join(["NULL"] * len(table.columns))
         self.only_rows = self.of_column(table.columns[0]).text
-        shown = f'"#tbname"{", " if known else ""}{known}'
         return (
-            f"(SELECT {rows}, {shown} FROM {text} UNION ALL "
-            f"SELECT {nulls}, {shown} FROM {table.source_of_tags} AS o WHERE {only}) AS o"
+            f'(SELECT {rows}, "#tbname", {shown} FROM {text} '
+            f'UNION ALL SELECT {nulls}, "#tbname", {shown} FROM {of_tags})'
         )
 
     # Groups and windows
@@ -301,7 +328,7 @@ class Selection(Ordered):
 
     def window_of(self, tree: Tree) -> Window:
         """INTERVAL(step, offset): windows lie from 1970 in UTC; months and years by the calendar."""
-        refuse_if(self.moment is None, 0x2674, "Valid primary timestamp required")
+        refuse_if(self.moment is None, 0x2650, NO_PRIMARY)
         moment, (step, offset) = self.of_column(self.moment).text, tree.children
         count, unit = int(step[:-1]), step[-1].lower()
         if unit in CALENDAR:
@@ -321,17 +348,15 @@ class Selection(Ordered):
         nanoseconds = int(duration[:-1]) * NANOSECONDS[duration[-1].lower()]
         return nanoseconds * self.per_second // 1_000_000_000
 
-    def limited_by_partition(self, text: str, keys: list[Term], limit: Tree) -> str:
-        """LIMIT without ORDER BY counts in each group: rows of groups, windows of partitions."""
+    def limited_by_partition(self, text: str, keys: list[Term], limit: Tree, is_row_by_row: bool) -> str:
+        """LIMIT without ORDER BY counts in each group: rows of groups, windows or rows of partitions."""
         number, offset = numbers_of(limit)
-        if self.window is None:
-            return f"{text} LIMIT {-1 if offset < 1 and number else 0}"
-        partition = f"PARTITION BY {', '.join(term.text for term in keys)} " if keys else ""
-        place = f"ROW_NUMBER() OVER ({partition}ORDER BY {self.window.start})"
-        head, _, rest = text.partition(" FROM ")
-        names = quoted(*(name for name, _ in self.chosen))
-        del head, rest
+        if self.window is None and not is_row_by_row:
+            return f"{text} LIMIT {0 if offset or not number else -1}"
+        order = self.window.start if self.window else self.of_column(self.moment).text if self.moment else "1"
+        place = f"ROW_NUMBER() OVER (PARTITION BY {', '.join(term.text for term in keys)} ORDER BY {order})"
         inner = text.replace("SELECT ", f'SELECT {place} AS "#place", ', 1)
+        names = quoted(*(name for name, _ in self.chosen))
         return f'SELECT {names} FROM ({inner}) WHERE "#place" BETWEEN {offset + 1} AND {offset + number}'
 
     # Columns beside aggregates
@@ -354,15 +379,14 @@ class Selection(Ordered):
 
     def check(self, items: Tree, called: set[str]) -> None:
         """Raise TaosError where a column stands beside aggregates or groups that it is no part of."""
-        if self.row_pick or not (called or self.key_texts):
+        if self.row_pick or not (called or self.is_grouped):
             return
         for item in items.children:
+            refuse_if(self.is_grouped and item.children[0] == "*", 0x260A, "Not a GROUP BY expression")
             self.check_part(item.children[0])
 
     def check_part(self, part: Any) -> None:
         if not isinstance(part, Tree) or (part.data == "call" and part.children[0].lower() in AGGREGATES):
-            if part == "*" and self.is_grouped:
-                raise TaosError(0x260A, "Not a GROUP BY expression")
             return
         if part.data == "cols":
             return
@@ -383,29 +407,9 @@ class Selection(Ordered):
         refuse_if(self.is_grouped, 0x260A, "Not a GROUP BY expression")
         raise TaosError(0x260C, "Not a single-group group function")
 
-    def of_column(self, column: Column) -> Term:
-        term = super().of_column(column)
-        if self.row_pick is None or term.text in self.key_texts:
-            return term
-        return term._replace(text=self.picked(self.row_pick, term.text))
-
-    def tbname(self, table: str | None, word: Token) -> Term:
-        term = super().tbname(table, word)
-        if self.row_pick is None or term.text in self.key_texts:
-            return term
-        return term._replace(text=self.picked(self.row_pick, term.text))
-
     def picked(self, pick: RowPick, text: str) -> str:
         name = "value_at_lowest" if pick.is_lowest else "value_at"
         return self.aggregated(f"{name}({pick.key}, {text})", pick.condition)
-
-    def call(self, word: Token, *parts: Tree | Token | None) -> Term:
-        if word.lower() not in AGGREGATES:
-            return super().call(word, *parts)
-        before, self.row_pick = self.row_pick, None
-        term = super().call(word, *parts)
-        self.row_pick = before
-        return term
 
     # The select list
 
@@ -423,21 +427,22 @@ class Selection(Ordered):
         return [(self.written(what)[:LONGEST_COLUMN_NAME], term)]
 
     def all_by_time(self, name: str) -> list[tuple[str, Term]]:
-        before, self.row_pick = self.row_pick, None
         terms = [self.of_column(column) for column in self.table.columns] if self.table else []
-        found = [(f"{name}({term.column.name})", self.value_by_time(name, term)) for term in terms]
-        self.row_pick = before
-        return found
+        return [(f"{name}({term.column.name})", self.value_by_time(name, term)) for term in terms]
 
     def item_term(self, tree: Tree) -> Term:
-        before, self.row_pick = self.row_pick, None
-        if before and self.key_texts:
-            term = self.value_of(tree) if not any(tree.find_data("cols")) else None
-            if term and term.text in self.key_texts:
-                self.row_pick = before
-                return term
-        self.row_pick = before
-        return without_null(tree, self.visit(tree))
+        """The term of an item; beside an aggregate that picks a row it is that row's, if it is no group's."""
+        term = without_null(tree, self.visit(tree))
+        is_of_rows = self.row_pick and not has_aggregate(tree) and term.value is None
+        if not self.row_pick or not is_of_rows or not column_names_in(tree):
+            return term
+        if self.is_of_group(tree, term):
+            return term
+        return term._replace(text=self.picked(self.row_pick, term.text))
+
+    def is_of_group(self, tree: Tree, term: Term) -> bool:
+        names = column_names_in(tree)
+        return term.text in self.key_texts or all(f"o.{quoted(name)}" in self.key_texts for name in names)
 
     def cols(self, _word: Token, call: Tree, *items: Tree) -> list[tuple[str, Term]]:
         """COLS(MAX(x), a, b): columns of the row that the function picks."""
@@ -445,11 +450,9 @@ class Selection(Ordered):
         argument = call.children[2]
         if name not in BY_TIME | {"min", "max"} or not isinstance(argument, Tree):
             raise not_understood(f"COLS of {name}")
-        self.row_pick = None
-        holder = Tree("items", [call])
-        self.row_pick = self.pick_of(holder, {name})
+        before, self.row_pick = self.row_pick, self.pick_of(Tree("items", [call]), {name})
         found = [pair for item in items for pair in self.item(*item.children)]
-        self.row_pick = None
+        self.row_pick = before
         return found
 
 

@@ -6,6 +6,7 @@ done by the Store.
 
 import sqlite3
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
@@ -31,6 +32,7 @@ from tdengine_emulator.wire import Column, converted, refuse_if
 __all__ = ["MAX_LENGTH", "RESERVED_WORDS", "UNBOUND", "Statement", "TableInsert", "execute", "parse"]
 SCATTERING = {"OR", "NOT", "IN", "IS", "<>", "!="}  # what makes several ranges of one
 CONDITIONS = ("boolean", "compared", "is_null", "among", "between", "like", "match")
+DEEPEST = 5000  # calls in each other
 ANY = "'%'"
 UNBOUND = (0x0236, "bind number out of range or not match")
 
@@ -57,6 +59,7 @@ def execute(
     zone: tzinfo | None = None,
 ) -> Result:
     """Do what a statement says, in the database and the time zone of its connection; raises TaosError."""
+    sys.setrecursionlimit(DEEPEST)
     with sqlite_errors_as_answers():
         tree = parse(text)
         with store.transaction():

@@ -139,9 +139,9 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def emulator(port: int, *arguments: str) -> Process:
+def emulator(port: int, *arguments: str, program: Sequence[str] = ("-m", "tdengine_emulator")) -> Process:
     """Start an emulator on the port; the caller ends it. Returns once it accepts connections."""
-    process = Process(python("-m", "tdengine_emulator", "--port", str(port), *arguments))
+    process = Process(python(*program, "--port", str(port), *arguments), {"PYTHONPATH": str(ROOT)})
     try:
         wait_for(lambda: answers(port) or not process.running(), f"the emulator on port {port}")
         assert process.running(), process.output

@@ -31,6 +31,10 @@ REST_ROWS_BEFORE = 140_100
 ANY_ORDER = (
     "rows come in any order without ORDER BY, TDengine sends them a vgroup a block: compared as sets of rows"
 )
+UNREAD = (
+    "TDengine's sorted blocks have a number of the last group, bits behind the last row's in NULL bitmaps "
+    "and texts of skipped rows, which nobody reads: compared without these"
+)
 EXCEPTIONS = {
     "SELECT SERVER_VERSION()": "the emulator gives its own version, which is longer",
     "SELECT NOW()": "the clock has moved on",
@@ -38,6 +42,9 @@ EXCEPTIONS = {
     "SELECT DISTINCT tbname, groupid, location FROM meters": ANY_ORDER,
     "SELECT LAST_ROW(ts), LAST_ROW(current), location FROM meters PARTITION BY tbname": ANY_ORDER,
     "SELECT * FROM power.meters LIMIT 2": "without ORDER BY any two rows are right",
+    "SELECT 'all' l, AVG(current) FROM readings UNION ALL SELECT location, AVG(current) FROM readings "
+    "GROUP BY location": ANY_ORDER,
+    "11-history": UNREAD,
 }
 PLAYED_BEFORE = {"05-queries": "04-stmt2"}  # it reads what the other wrote
 
@@ -57,8 +64,8 @@ def lines(name: str) -> list[dict[str, Any]]:
 class Conversation:
     """One recording's frames, played to the emulator; keeps which SQL each result belongs to."""
 
-    def __init__(self, port: int):
-        self.port = port
+    def __init__(self, port: int, has_unread: bool = False):
+        self.port, self.has_unread = port, has_unread
         self.connections: dict[int, WebSocketClientConnection] = {}
         self.asked: dict[tuple[int, int], str] = {}  # by connection and request
         self.results: dict[tuple[int, int], str] = {}  # by connection and result
@@ -119,6 +126,8 @@ class Conversation:
         without_time = slice(0, 18), slice(26, None)
         (result,) = struct.unpack_from("<Q", recorded, 42)
         sql = self.results[number, result]
+        if self.has_unread and not recorded[50]:
+            recorded, answered = (frame[:51] + read(frame[55:]) for frame in (recorded, answered))
         if sql not in EXCEPTIONS:
             assert [answered[part] for part in without_time] == [recorded[part] for part in without_time], sql
             return
@@ -134,6 +143,12 @@ class Conversation:
         elif sql == "SELECT SERVER_VERSION()":
             assert rows_of(recorded) in ([], [(RECORDED_VERSION,)])
             assert rows_of(answered) in ([], [(VERSION,)])
+
+
+def read(block: bytes) -> bytes:
+    """What is read of a block: its numbers of rows and columns, their types, and the values."""
+    columns = struct.unpack_from("<I", block, 12)[0]
+    return block[8:20] + block[28 : 28 + 5 * columns] + repr(decode_block(block)).encode()
 
 
 def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
@@ -155,6 +170,7 @@ def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
         "06-blocks",
         "09-types",
         "10-tables",
+        "11-history",
         "12-words",
     ],
 )
@@ -162,7 +178,7 @@ def test_a_recorded_conversation_gets_the_recorded_answers(name: str, port: int)
     async def play() -> int:
         if name in PLAYED_BEFORE:
             await Conversation(port).play(lines(PLAYED_BEFORE[name]))
-        conversation = Conversation(port)
+        conversation = Conversation(port, has_unread=name in EXCEPTIONS)
         await conversation.play(lines(name))
         return conversation.compared
 

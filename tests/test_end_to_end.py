@@ -182,12 +182,15 @@ def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) ->
         "last_error",
         "reader_restarts",
         "viewers",
+        "history",
     }
     assert health["tdengine"]["url"] == f"localhost:{tdengine.port}"
     assert health["tdengine"]["version"].startswith("3.3.")
     assert health["tdengine"]["version"].endswith(".emulator") == tdengine.is_emulator
     assert health["polls"] > 0
     assert health["viewers"] == 0
+    facts = ("viewers", "questions", "workers", "timeouts", "restarts")
+    assert health["history"] == dict.fromkeys(facts, 0)  # nobody has looked back
 
 
 def test_viewers_are_counted_while_they_are_there(tdengine: TDengine, database: str) -> None:

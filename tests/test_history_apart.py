@@ -19,7 +19,7 @@ import pytest
 from conftest import TDengine
 from fuzzing import Fuzzer, client_requests, page_requests
 from history_stand_in import serving_stand_in
-from support import ROOT, Process, answers, emulator, free_port, python, wait_for
+from support import Process, emulator, free_port, python, wait_for
 from test_end_to_end import COLUMNS as ALL_COLUMNS
 from test_end_to_end import Server, serving, written_all_the_time
 from test_hostile_viewers import RUBBISH
@@ -70,9 +70,7 @@ def slow(tdengine: TDengine) -> Iterator[tuple[dict[str, str], Reached]]:
     with contextlib.ExitStack() as stack:
         if tdengine.is_emulator:
             port = free_port()
-            path = {"PYTHONPATH": str(ROOT)}
-            stack.enter_context(Process(python("tests/slow_emulator.py", "--port", str(port)), path))
-            wait_for(lambda: answers(port), "the emulator")
+            stack.enter_context(emulator(port, program=["tests/slow_emulator.py"]))
             tdengine = TDengine(port, is_emulator=True)
         else:
             stack.callback(lambda: tdengine.connect().execute(f"DROP DATABASE IF EXISTS {name}"))
@@ -374,29 +372,32 @@ def test_answers_are_kept_within_bounds() -> None:
 
 
 def test_equal_views_of_several_viewers_are_asked_of_tdengine_once(server: Server) -> None:
-    async def look() -> int:
+    async def asked_for(viewers: int) -> int:
+        """How many questions so many viewers of the same cost."""
         async with contextlib.AsyncExitStack() as stack:
-            tables = []
-            for _ in range(4):
-                viewer = await stack.enter_async_context(Viewer(history_url(server)))
-                tables.append(await opened(viewer))
-            before = (await histories(server))["questions"]
+            looking = [await stack.enter_async_context(Viewer(history_url(server))) for _ in range(viewers)]
+            tables = [await opened(viewer) for viewer in looking]
+            before = await asyncio.to_thread(settled, server)
             config = {**GROUPED, "filter": [["current", ">", random.random()]]}
             views = await asyncio.gather(*(answer(table.view(**config)) for table in tables))
             found = [await answer(view.to_columns()) for view in views]
             assert all(each == found[0] for each in found)
-            await asyncio.sleep(0)
-            return await until(lambda: history(server)["questions"] - before, "the count")
+            return await asyncio.to_thread(settled, server) - before
 
-    questions = asyncio.run(look())
-    alone = looking(server, lambda viewer, table: count_alone(server, table))
-    assert questions == alone
+    alone = asyncio.run(asked_for(1))
+    assert 0 < asyncio.run(asked_for(4)) <= 2 * alone  # what is asked more rarely may be due just then
 
 
-async def count_alone(server: Server, table: Any) -> int:
-    before = (await histories(server))["questions"]
-    await answer(table.view(**{**GROUPED, "filter": [["current", ">", random.random()]]}))
-    return await until(lambda: history(server)["questions"] - before, "the count")
+def settled(server: Server) -> int:
+    """How many questions were asked, once the server has heard of all: it does every second."""
+    counts = [-1, history(server)["questions"]]
+
+    def is_the_same_for_long() -> bool:
+        counts.append(history(server)["questions"])
+        return len(counts) > 100 and len(set(counts[-100:])) == 1  # two seconds and more
+
+    wait_for(is_the_same_for_long, "the count")
+    return counts[-1]
 
 
 # What is slow
@@ -645,27 +646,31 @@ def test_what_is_no_request_closes_the_socket(server: Server) -> None:
 
 def test_hostile_requests_do_not_end_the_answering_process(filled: dict[str, str]) -> None:
     """Each thousand in a new connection, while another viewer looks."""
-    with serving({**filled, "PERSPECTIVE_QUERY_TIMEOUT": "2"}) as server:
+    name = b"abcde_history"  # as long as the one that the frames have
+    chosen = {"PERSPECTIVE_QUERY_TIMEOUT": "2", "PERSPECTIVE_TABLE_NAME": "abcde_values"}
+    with serving({**filled, **chosen}) as server:
         fuzzer = Fuzzer(random.Random(16), page_requests() + client_requests())
 
         def frame() -> bytes:
-            return fuzzer.frame().replace(b"meters_values", b"meters_history")
+            return fuzzer.frame().replace(b"meters_values", name)
 
-        async def attack(witness: Viewer, table: Any) -> None:
-            view = await answer(table.view(**GROUPED))
-            for _ in range(4):
-                async with Viewer(history_url(server)) as attacker:
-                    for _ in range(250):
-                        if attacker.closed.done():
-                            break
-                        with contextlib.suppress(Exception):
-                            await attacker.socket.write_message(frame(), binary=True)
-                    with contextlib.suppress(ConnectionError, TimeoutError):
-                        await answer(attacker.ask(attacker.client.get_hosted_table_names()), 60)
-                assert await answer(view.num_rows(), 60) == 11
-            assert witness.errors == []
+        async def attack() -> None:
+            async with Viewer(history_url(server)) as witness:
+                table = await answer(witness.client.open_table(name.decode()))
+                view = await answer(table.view(**GROUPED))
+                for _ in range(4):
+                    async with Viewer(history_url(server)) as attacker:
+                        for _ in range(250):
+                            if attacker.closed.done():
+                                break
+                            with contextlib.suppress(Exception):
+                                await attacker.socket.write_message(frame(), binary=True)
+                        with contextlib.suppress(ConnectionError, TimeoutError):
+                            await answer(attacker.ask(attacker.client.get_hosted_table_names()), 60)
+                    assert await answer(view.num_rows(), 60) == 11
+                assert witness.errors == []
 
-        looking(server, attack)
+        asyncio.run(attack())
         assert history(server)["restarts"] == 0
         assert server.health()["status"] == "live"
         assert "Traceback" not in server.process.output

@@ -4,7 +4,7 @@ import pytest
 
 from tdengine_perspective.gate.expressions import check
 from tdengine_perspective.history.expressions import NotCompiled, compile_one, find_types
-from tdengine_perspective.history.terms import Facts
+from tdengine_perspective.history.terms import Facts, Term
 from tdengine_perspective.mirror.schema import Column, Schema
 
 COLUMNS = (
@@ -35,27 +35,31 @@ SQL = {
 }
 
 
+def compiled(text: str, facts: Facts) -> Term:
+    return compile_one(text, facts)[0]
+
+
 @pytest.mark.parametrize("text", SQL)
 def test_an_expression_is_sql(text: str) -> None:
-    assert compile_one(text, FACTS).sql == SQL[text]
+    assert compiled(text, FACTS).sql == SQL[text]
 
 
 @pytest.mark.parametrize("text", SQL)
 def test_its_type_is_that_of_the_live_side(text: str) -> None:
-    kind = compile_one(text, FACTS).kind
+    kind = compiled(text, FACTS).kind
     assert ("number" if kind in ("integer", "float") else kind) == check(text, FACTS.schema.perspective)
 
 
 def test_steps_of_the_tables_time_can_be_intervals() -> None:
-    assert compile_one("bucket(\"timestamp\", '5m')", FACTS).step == "5m"
-    assert compile_one("bucket(\"timestamp\", 'h')", FACTS).step == "1h"
-    assert compile_one("bucket(datetime(float(\"timestamp\")), '5m')", FACTS).step is None
-    assert compile_one("bucket(\"timestamp\", '1D')", FACTS).step is None  # which depends on the time zone
+    assert compiled("bucket(\"timestamp\", '5m')", FACTS).step == "5m"
+    assert compiled("bucket(\"timestamp\", 'h')", FACTS).step == "1h"
+    assert compiled("bucket(datetime(float(\"timestamp\")), '5m')", FACTS).step is None
+    assert compiled("bucket(\"timestamp\", '1D')", FACTS).step is None  # which depends on the time zone
 
 
 def test_a_time_is_in_ms_whatever_the_databases_precision() -> None:
     whole = "CAST(ROUND(CAST(TIMETRUNCATE(`ts`, 1a) AS BIGINT) / 1000) AS BIGINT)"
-    assert compile_one('float("timestamp")', FINE).sql == f"CAST(({whole}) AS DOUBLE)"
+    assert compiled('float("timestamp")', FINE).sql == f"CAST(({whole}) AS DOUBLE)"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_a_time_is_in_ms_whatever_the_databases_precision() -> None:
 )
 def test_what_cant_be_had_is_said_at_its_place(text: str, line: int, column: int, words: str) -> None:
     with pytest.raises(NotCompiled, match=rf"^[^\n]*{words}[^\n]*$") as refused:
-        compile_one(text, FACTS)
+        compiled(text, FACTS)
     assert (refused.value.line, refused.value.column) == (line, column)
 
 
@@ -89,10 +93,10 @@ def test_the_types_of_some_are_found_beside_what_is_wrong_with_others() -> None:
 @pytest.mark.parametrize("text", ["'it\\'", "'a\\\\b'"])
 def test_a_backslash_does_not_get_into_sql(text: str) -> None:
     with pytest.raises(NotCompiled):
-        compile_one(text, FACTS)
+        compiled(text, FACTS)
 
 
 def test_variables_that_grow_are_refused_in_time() -> None:
     text = 'var x := "phase"; ' + "x := if (x > 1, x + x, x * x); " * 20 + "x"
     with pytest.raises(NotCompiled, match="too much"):
-        compile_one(text, FACTS)
+        compiled(text, FACTS)

@@ -24,6 +24,10 @@ COLUMNS = (
 FACTS = Facts("`power`.`meters`", Schema(COLUMNS, (), 2, 1, 2))
 FROM = "FROM `power`.`meters`"
 MOST = "ORDER BY g0 LIMIT 200001"
+PROBE = (  # how many subtables have NaN in it, and so no sum
+    "SELECT SUM(CASE WHEN s0 IS NULL AND c0 > 0 THEN 1 ELSE 0 END) FROM "
+    f"(SELECT SUM(`current`) s0, COUNT(`current`) c0 {FROM} PARTITION BY tbname)"
+)
 
 
 class Asked:
@@ -58,7 +62,7 @@ def statements(span: str = "all", **config: Any) -> list[str]:
 
 
 def test_a_grouped_view_is_a_statement_a_level() -> None:
-    items = "COUNT(*), AVG(`current`)"
+    items = "COUNT(*), AVG(`current`), AVG(`current`), COUNT(`current`)"  # NaN would show in the last two
     assert statements(
         group_by=["location", "groupid"], columns=["current"], aggregates={"current": "avg"}
     ) == [
@@ -92,35 +96,43 @@ def test_a_column_that_is_sorted_by_is_asked_for_too() -> None:
     (whole, groups) = statements(
         group_by=["location"], columns=["voltage"], sort=[["groupid", "desc"]], aggregates={"groupid": "high"}
     )
-    assert whole == f"SELECT COUNT(*), SUM(`voltage`), MAX(`groupid`) {FROM}"
-    assert "MAX(`groupid`)" in groups
+    groupid = "CASE WHEN `ts` IS NOT NULL THEN `groupid` END"  # of rows, not of subtables
+    assert whole == f"SELECT COUNT(*), SUM(`voltage`), MAX({groupid}) {FROM}"
+    assert f"MAX({groupid})" in groups
 
 
 def test_rows_are_fetched_a_page_at_a_time() -> None:
-    count = f"SELECT COUNT(*), SUM(`current`) {FROM}"
+    count = f"SELECT COUNT(*) {FROM}"
     page = f"SELECT `voltage` {FROM} ORDER BY `current` DESC, `ts`, tbname LIMIT 2 OFFSET 10"
-    asked = Asked({count: [(1000, 1.5)], page: [(1,), (2,)]})
+    asked = Asked({count: [(1000,)], page: [(1,), (2,)]})
     view = asked.make(columns=["voltage"], sort=[["current", "desc"]])
     assert view.to_columns(start_row=10, end_row=12) == {"voltage": [1, 2]}
-    assert asked.statements == [count, page]
+    assert asked.statements == [PROBE, count, page]
 
 
-def test_rows_by_time_are_asked_for_by_their_times() -> None:
-    """Those of one time in an order of their own: by both at once, TDengine would sort all rows."""
-    asked = Asked(
-        {
-            f"SELECT COUNT(*) {FROM}": [(1000,)],
-            f"SELECT CAST(`ts` AS BIGINT) {FROM} ORDER BY `ts` DESC LIMIT 2 OFFSET 4": [(70,), (60,)],
-            f"SELECT COUNT(*) {FROM} WHERE `ts` > 70": [(3,)],
-            f"SELECT `voltage` {FROM} WHERE `ts` >= 60 AND `ts` <= 70 ORDER BY `ts` DESC, tbname LIMIT 3": [
-                (0,),
-                (1,),
-                (2,),
-            ],
-        }
-    )
-    view = asked.make(columns=["voltage"], sort=[["timestamp", "desc"]])
-    assert view.to_columns(start_row=4, end_row=6) == {"voltage": [1, 2]}
+DOUBLE = "CAST(`current` AS DOUBLE)"
+FINITE = f"CASE WHEN {DOUBLE} BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 THEN {DOUBLE} END"
+
+
+def test_columns_with_nan_are_taken_without_it() -> None:
+    asked_first = f"SELECT COUNT(*), SUM(`current`), AVG(`current`), COUNT(`current`) {FROM}"
+    for mean, seen in ((1.0, False), (None, True), (float("nan"), True), (float("inf"), True)):
+        asked = Asked({asked_first: [(2, 2.0, mean, 2)]})
+        asked.make(group_by=["location"], columns=["current"], group_rollup_mode="total")
+        once_more = [f"SELECT COUNT(*), SUM({FINITE}) {FROM}"] if seen else []
+        assert asked.statements == [asked_first, *once_more]
+
+
+def test_filters_leave_nan_out_from_the_beginning() -> None:
+    asked = Asked({PROBE: [(3,)]})
+    asked.make(columns=["voltage"], filter=[["current", ">", 1]])
+    assert asked.statements == [PROBE, f"SELECT COUNT(*) {FROM} WHERE ({FINITE} > 1)"]
+
+
+def test_the_last_rows_are_found_without_a_look_at_all() -> None:
+    assert statements(
+        group_by=["location"], columns=["current"], aggregates={"current": "last"}, group_rollup_mode="flat"
+    ) == [f"SELECT `location` g0, LAST(`ts`), COLS(LAST(`ts`), `current`) {FROM} GROUP BY `location` {MOST}"]
 
 
 FILTERS = {

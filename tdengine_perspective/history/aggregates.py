@@ -13,6 +13,7 @@ from tdengine_perspective.history.terms import (
     STRING,
     TIMES,
     UNGROUPABLE,
+    Facts,
     Term,
 )
 from tdengine_perspective.history.words import NotAnswered
@@ -25,19 +26,8 @@ OF_NUMBERS = [
     *("abs sum", "avg", "high", "high minus low", "last minus first", "low", "max", "mean", "median", "min"),
     *("q1", "q3", "stddev", "sum", "sum abs", "sum or zero", "var"),
 ]
+AT_THE_ENDS = ["first", "last", "last by index", "last minus first"]
 BY_ANOTHER = ["max by", "min by"]
-OF_ROWS = ["first", "last", "last by index", "last minus first"]  # whatever is in that row
-SHOWING = [
-    "any",
-    "avg",
-    "mean",
-    "stddev",
-    "sum",
-    "sum abs",
-    "abs sum",
-    "sum or zero",
-    "var",
-]  # NaN among others
 AGGREGATES = {
     **dict.fromkeys(NUMBERS, sorted([*OF_ALL, *OF_NUMBERS])),
     **dict.fromkeys(TIMES, sorted([*OF_ALL, *OF_TIMES])),
@@ -58,16 +48,16 @@ class Measure:
 
     items: in SQL, beside COUNT(*); finish: makes the result of their values, one group's, and of its number
     of rows; kind: Perspective's type of the result. by_values: the term whose values, each with how often it
-    occurs, are taken instead, as `finish`'s first. guarded(): the same without NaN and infinity, where these
-    would matter; if there are any shows in the items, or in probes, which are SQL as well.
+    occurs, are taken instead, as `finish`'s first. watched: columns in which NaN or infinity would matter.
+    counts: whether all rows are looked at anyway, so that to count them costs nothing.
     """
 
     items: tuple[str, ...]
     finish: Callable[[Values, int], Any]
     kind: str
     by_values: Term | None = None
-    probes: tuple[str, ...] = ()
-    guarded: Callable[[], "Measure"] | None = None
+    watched: tuple[Term, ...] = ()
+    counts: bool = True
 
 
 def default(term: Term) -> str:
@@ -81,34 +71,51 @@ def kind_of(aggregate: str, term: Term) -> str:
     return FLOAT if aggregate in MEANS else term.kind
 
 
-def measure(name: str, term: Term, aggregate: str, key: str, other: Term | None = None) -> Measure:
-    """An aggregate of a column or expression of that name, in a table with that key. Raises NotAnswered."""
+def measure(name: str, term: Term, aggregate: str, facts: Facts, other: Term | None = None) -> Measure:
+    """An aggregate of a column or expression of that name. Raises NotAnswered where there is none such."""
     offered = BY_ANOTHER if other else AGGREGATES[term.kind]
     if aggregate not in offered:
         raise NotAnswered(f"there is no {aggregate!r} of {name}, which is a {term.kind}, in the look back")
     if aggregate == "count":
         return Measure((), lambda values, count: count, INTEGER)
-    if term.column and term.column.kind in UNGROUPABLE:
-        raise NotAnswered(
-            f"{name} is of the type {term.column.kind}, of which there is only a count in the look back"
-        )
-    if aggregate in BY_VALUES:
-        kind = kind_of(aggregate, term)
-        return Measure((), FROM_VALUES[aggregate](kind), kind, by_values=term.in_ms())
-    plain = unguarded(term, aggregate, key, other)
-    doubtful = [each for each in (term, other) if each and each.may_be_infinite]
-    if not doubtful or aggregate in OF_ROWS:
-        return plain
-    shows = aggregate in SHOWING
-    return replace(
-        plain,
-        probes=() if shows else tuple(f"SUM({each.sql})" for each in doubtful),
-        guarded=lambda: unguarded(term.guarded(), aggregate, key, other.guarded() if other else None),
-    )
-
-
-def unguarded(term: Term, aggregate: str, key: str, other: Term | None) -> Measure:
+    for each in (term, other):
+        if each and each.column and each.column.kind in UNGROUPABLE:
+            raise NotAnswered(
+                f"{name} is of the type {each.column.kind}, of which there is only a count in the look back"
+            )
     kind = kind_of(aggregate, term)
+    if aggregate in BY_VALUES:
+        return Measure((), FROM_VALUES[aggregate](kind), kind, by_values=term.in_ms())
+    if aggregate in AT_THE_ENDS:
+        return at_the_ends(term, aggregate, facts.schema.key)
+    if other:
+        found, watched = by_another(term, aggregate, facts.of_rows(other)), other
+    else:
+        found, watched = of_all(facts.of_rows(term), aggregate, kind), term
+    return replace(found, watched=(watched,)) if watched.may_be_infinite else found
+
+
+def by_another(term: Term, aggregate: str, other: Term) -> Measure:
+    """The value in the row with the highest or lowest one of another; NULL is less than all else."""
+    function = "MAX" if aggregate == "max by" else "MIN"
+    ordered = other.sql if other.kind == STRING else f"CAST({other.sql} AS DOUBLE)"
+    least = "''" if other.kind == STRING else "-1.7976931348623157e308"
+    by = f"CASE WHEN ({other.sql}) IS NULL THEN {least} ELSE {ordered} END"
+    item = f"COLS({function}({by}), {term.sql})"
+    return Measure((item,), lambda values, count: term.read(values)[0], term.kind)
+
+
+def at_the_ends(term: Term, aggregate: str, key: str) -> Measure:
+    """What the first and the last row have, which may be no value; TDengine's FIRST and LAST look for one."""
+    first, last = (f"COLS({function}({key}), {term.sql})" for function in ("FIRST", "LAST"))
+    if aggregate == "last minus first":
+        return Measure((last, first), lambda values, count: minus(term.read(values)), term.kind, counts=False)
+    item = first if aggregate == "first" else last
+    return Measure((item,), lambda values, count: term.read(values)[0], term.kind, counts=False)
+
+
+def of_all(term: Term, aggregate: str, kind: str) -> Measure:
+    """What aggregate functions of TDengine give of all rows."""
 
     def read(value: Any) -> Any:
         return term.read([value])[0]
@@ -158,15 +165,7 @@ def unguarded(term: Term, aggregate: str, key: str, other: Term | None) -> Measu
         case "any":
             item = f"FIRST({term.name})"
             return reading(f"CAST({item} AS BIGINT)" if term.is_time_column else item)
-        case "first":
-            return reading(f"COLS(FIRST({key}), {term.sql})")
-        case "last" | "last by index":
-            return reading(f"COLS(LAST({key}), {term.sql})")
-        case "last minus first":
-            items = (f"COLS(LAST({key}), {term.sql})", f"COLS(FIRST({key}), {term.sql})")
-            return Measure(items, lambda values, count: minus(term.read(values)), kind)
-    function = "MAX" if aggregate == "max by" else "MIN"
-    return reading(f"COLS({function}({other.sql}), {term.sql})")
+    raise NotAnswered(f"there is no {aggregate!r} in the look back")
 
 
 def minus(values: Values) -> Any:

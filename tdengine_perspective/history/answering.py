@@ -118,6 +118,7 @@ def run(pipe: Connection, settings: Settings, make_handler: MakeHandler) -> None
     multiprocessing.current_process().daemon = False  # so that it may have children
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     os.nice(NICENESS)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Perspective prints what a handler raises, at length
     prepare_engine()
     answering = Answering(pipe, settings, make_handler)
     threading.Thread(target=answering.give_signs_of_life, daemon=True).start()

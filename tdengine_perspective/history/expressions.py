@@ -117,15 +117,16 @@ class NotCompiled(NotAnswered):
         self.column = column
 
 
-def compile_all(texts: Mapping[str, str], facts: Facts) -> dict[str, Term]:
-    """The expressions of a view by their names. Raises NotAnswered where one can't be had."""
-    terms = {}
+def compile_all(texts: Mapping[str, str], facts: Facts) -> tuple[dict[str, Term], set[str]]:
+    """The expressions of a view by their names, and the columns that are in them. Raises NotAnswered."""
+    terms, columns = {}, set()
     for name, text in texts.items():
         try:
-            terms[name] = compile_one(text, facts)
+            terms[name], named = compile_one(text, facts)
         except NotCompiled as error:
             raise NotAnswered(f"{name}: {error}") from None
-    return terms
+        columns |= named
+    return terms, columns
 
 
 def find_types(
@@ -136,24 +137,24 @@ def find_types(
     wrong: dict[str, dict[str, str | int]] = {}
     for name, text in texts.items():
         try:
-            types[name] = compile_one(text, facts).kind
+            types[name] = compile_one(text, facts)[0].kind
         except NotCompiled as error:
             wrong[name] = {"error_message": str(error), "line": error.line, "column": error.column}
     return types, wrong
 
 
-def compile_one(text: str, facts: Facts) -> Term:
-    """An expression as a term. Raises NotCompiled."""
+def compile_one(text: str, facts: Facts) -> tuple[Term, set[str]]:
+    """An expression as a term, and the columns in it. Raises NotCompiled."""
     try:
         if len(text) > MAX_LENGTH:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
         reader = Reader(text, facts.schema.perspective)
         term = Compiler(facts).value(reader.read_tree())
         if not reader.named:
-            return replace(term, is_constant=True)
+            return replace(term, is_constant=True), set()
         if reader.named <= facts.tags and "CASE " in term.sql:  # TDengine groups by no such CASE
             term = replace(term, sql=f"CASE WHEN {facts.schema.key} IS NOT NULL THEN {term.sql} END")
-        return term
+        return term, reader.named
     except NotCompiled:
         raise
     except ExpressionError as error:

@@ -13,7 +13,6 @@ from tdengine_perspective.history.terms import (
     STRING,
     UNGROUPABLE,
     Term,
-    is_finite,
 )
 from tdengine_perspective.history.words import NotAnswered
 
@@ -56,8 +55,7 @@ def condition(name: str, term: Term, operator: str, value: Any, key: str) -> str
         return among(term, operator == "==", [wanted], key)
     if term.kind == STRING:
         return f"{term.sql} {operator} {literals.text(wanted)}"
-    compared = f"{term.as_double} {operator} {literals.number(wanted)}"
-    return f"({compared} AND {is_finite(term.sql)})" if term.may_be_infinite else compared
+    return f"{term.as_double} {operator} {literals.number(wanted)}"
 
 
 def of_kind(name: str, term: Term, value: Any) -> Any:
@@ -85,13 +83,11 @@ def of_kind(name: str, term: Term, value: Any) -> Any:
 
 
 def is_null(term: Term) -> str:
-    if term.may_be_infinite:
-        return f"({term.name} IS NULL OR NOT ({is_finite(term.sql)}))"
-    return f"{term.name} IS NULL"
+    return f"{term.name} IS NULL" if term.column else f"({term.sql}) IS NULL"
 
 
 def is_not_null(term: Term) -> str:
-    return is_finite(term.sql) if term.may_be_infinite else f"{term.name} IS NOT NULL"
+    return f"{term.name} IS NOT NULL" if term.column else f"({term.sql}) IS NOT NULL"
 
 
 def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
@@ -100,7 +96,7 @@ def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
         return f"{key} IS NULL" if inside else f"{key} IS NOT NULL"
     if term.kind == BOOLEAN:
         same = f"{term.sql} = {'true' if values[0] else 'false'}"
-        other = f"({term.sql} = {'false' if values[0] else 'true'} OR {term.name} IS NULL)"
+        other = f"({term.sql} = {'false' if values[0] else 'true'} OR {is_null(term)})"
         return same if inside else other
     if term.sql == "tbname":  # a subtable always has a name, and TDengine does not bear to be asked for ''
         values = [value for value in values if value]
@@ -111,13 +107,13 @@ def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
     sql = term.as_double if term.column and term.column.kind == "DECIMAL" else term.sql
     if inside:
         return f"{sql} IN ({listed})"
-    return f"({sql} NOT IN ({listed}) OR {term.name} IS NULL)"
+    return f"({sql} NOT IN ({listed}) OR {is_null(term)})"
 
 
 def part(term: Term, operator: str, value: str) -> str:
     """Whether it has a text in it, in capital or small letters: so the engine does it, and LIKE."""
     if not value:  # which every text has in it
-        return f"{term.name} IS NULL AND {term.name} IS NOT NULL" if "not" in operator else is_not_null(term)
+        return f"{is_null(term)} AND {is_not_null(term)}" if "not" in operator else is_not_null(term)
     kept = literals.pattern(value)
     before = "" if "begins" in operator else "%"
     after = "" if "ends" in operator else "%"

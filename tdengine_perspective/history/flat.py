@@ -2,29 +2,26 @@
 
 from typing import Any
 
-from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, is_infinite, label_of, rank
-from tdengine_perspective.history.terms import BOOLEAN, Term
+from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, label_of, rank
+from tdengine_perspective.history.terms import BOOLEAN, NUMBERS, UNGROUPABLE, Term, finite
 from tdengine_perspective.history.views import View, narrowed
 from tdengine_perspective.history.words import NotAnswered
 
 MOST_SPLITS = 2000
 
 
-def count_rows(view: View, ask: Ask) -> tuple[int, frozenset[str]]:
-    """How many rows there are, and by which of the sorted names NaN or infinity would be sorted."""
-    doubtful = [name for name, term in view.sorted_terms.items() if term.may_be_infinite]
-    items = ["COUNT(*)", *(f"SUM({view.sorted_terms[name].sql})" for name in doubtful)]
-    rows = ask(f"SELECT {', '.join(items)} FROM {view.facts.table}{view.where}")
-    if not rows:
-        return 0, frozenset()
-    count, *sums = rows[0]
-    return count, frozenset(name for name, total in zip(doubtful, sums, strict=True) if is_infinite(total))
+def count_rows(view: View, ask: Ask) -> int:
+    rows = ask(f"SELECT COUNT(*) FROM {view.facts.table}{view.where}")
+    return rows[0][0] if rows else 0
 
 
-def min_max(view: View, name: str, ask: Ask) -> tuple:
+def min_max(view: View, name: str, infinite: frozenset[str], ask: Ask) -> tuple:
     """The least and the greatest of a column's values."""
-    term = view.columns[name].guarded()
+    term = view.columns[name]
+    if term.column and term.column.kind in UNGROUPABLE:
+        return None, None
     sql = f"CAST({term.sql} AS INT)" if term.kind == BOOLEAN else term.sql
+    sql = finite(sql) if name in infinite else sql
     rows = ask(f"SELECT MIN({sql}), MAX({sql}) FROM {view.facts.table}{view.where}")
     return tuple(term.read(list(rows[0]))) if rows else (None, None)
 
@@ -46,7 +43,7 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
     return sorted(found, key=lambda split: tuple(map(rank, split)))
 
 
-def fetch(view: View, splits: list[tuple], guarded: frozenset[str], start: int, end: int, ask: Ask) -> Table:
+def fetch(view: View, splits: list[tuple], start: int, end: int, ask: Ask) -> Table:
     """Rows from one place to before another. Raises NotAnswered for too many."""
     if (end - start) * max(1, len(splits)) * max(1, len(view.columns)) > MOST_CELLS:
         raise NotAnswered(f"more than {MOST_CELLS:,} cells at once: choose a shorter time, or filter")
@@ -55,7 +52,7 @@ def fetch(view: View, splits: list[tuple], guarded: frozenset[str], start: int, 
     elif is_by_time(view):
         rows = ask_by_time(view, start, end, ask)
     else:
-        rows = ask(select_rows(view, guarded, start, end))
+        rows = ask(select_rows(view, start, end))
     shown, split_by = list(view.columns.items()), view.split_by
     values = [term.read([row[place] for row in rows]) for place, (_, term) in enumerate(shown)]
     table = Table([()] * len(rows))
@@ -120,13 +117,13 @@ def read_columns(terms: list[Term], rows: list[tuple]) -> list[tuple]:
     return list(zip(*columns, strict=True))
 
 
-def select_rows(view: View, guarded: frozenset[str], start: int, end: int) -> str:
+def select_rows(view: View, start: int, end: int) -> str:
     order = []
     for sort in view.sorts:
         term = view.sorted_terms[sort.name]
         if term.is_constant:
             continue
-        sql = sorted_term(term.guarded() if sort.name in guarded else term, sort.absolute)
+        sql = sorted_term(term, sort.absolute)
         order.append(sql + (" DESC" if sort.descending else ""))
     order += [each for each in view.facts.order if each not in order]
     return (
@@ -136,6 +133,6 @@ def select_rows(view: View, guarded: frozenset[str], start: int, end: int) -> st
 
 
 def sorted_term(term: Term, absolute: bool) -> str:
-    if absolute and term.kind in ("integer", "float"):
-        return f"ABS({term.sql})"
+    if absolute and term.kind in NUMBERS:
+        return f"ABS({term.as_double})"  # there is no ABS of a DECIMAL
     return term.name if term.is_time_column and term.units == 1 else term.in_ms().sql

@@ -2,7 +2,8 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from perspective.virtual_servers import VirtualServerHandler
@@ -19,6 +20,7 @@ from tdengine_perspective.history.views import View, read_view
 from tdengine_perspective.history.words import NotAnswered
 
 Config = Mapping[str, Any]
+INFINITE_KEEPS = 600.0  # seconds that a column is taken to have NaN in it
 
 
 def in_words(method: Callable) -> Callable:
@@ -41,13 +43,13 @@ def in_words(method: Callable) -> Callable:
 class Shown:
     """A view that is there: what it asks for, and what was found, which is good for a while."""
 
-    def __init__(self, view: View):
-        self.view = view
+    def __init__(self, config: Config):
+        self.config = config
+        self.view: View
         self.found_at = float("-inf")
         self.table: Table | None = None  # of a grouped view
         self.rows = 0
         self.splits: list[tuple] = [()]
-        self.guarded: frozenset[str] = frozenset()  # sorted names of a flat view in which there is NaN
         self.page: tuple[int, int, Table] | None = None  # of a flat view: from, to
 
 
@@ -66,6 +68,7 @@ class History(VirtualServerHandler):
         self.failure: str | None = None
         self.views: dict[str, Shown] = {}
         self.size: tuple[float, int] | None = None  # when it was asked for, and what it was
+        self.infinite: dict[str, tuple[float, bool]] = {}  # columns: when asked, whether there is NaN in them
 
     def get_features(self) -> dict[str, Any]:
         aggregates = {
@@ -119,7 +122,7 @@ class History(VirtualServerHandler):
 
     @in_words
     def table_make_view(self, table_name: str, view_name: str, config: Config) -> None:
-        shown = Shown(read_view(config, self.facts, self.span))
+        shown = Shown(config)
         self.find(shown)
         self.views[view_name] = shown
 
@@ -136,9 +139,7 @@ class History(VirtualServerHandler):
             return {name: kind for name, (kind, _) in shown.table.columns.items()}
         return {
             name: kind
-            for name, (kind, _) in flat.fetch(
-                shown.view, shown.splits, shown.guarded, 0, 0, self.ask
-            ).columns.items()
+            for name, (kind, _) in flat.fetch(shown.view, shown.splits, 0, 0, self.ask).columns.items()
         }
 
     @in_words
@@ -162,7 +163,8 @@ class History(VirtualServerHandler):
         if name not in shown.view.columns:
             raise NotAnswered(f"there is no column {column_name}")
         if shown.table is None:
-            return flat.min_max(shown.view, name, self.ask)
+            doubtful = [name] if shown.view.columns[name].may_be_infinite else []
+            return flat.min_max(shown.view, name, self.find_infinite(doubtful), self.ask)
         named = [column_name] if column_name in shown.table.columns else shown.table.columns_of(name)
         below = [place for place, path in enumerate(shown.table.paths) if path]
         values = [values[place] for _, values in map(shown.table.columns.get, named) for place in below]
@@ -185,9 +187,31 @@ class History(VirtualServerHandler):
         table, first = self.part_of(shown, start, end)
         names = list(table.columns)[viewport.get("start_col") or 0 : viewport.get("end_col")]
         cut = slice(start - first, end - first)
-        columns = self.path_columns(shown.view, table.paths[cut])
+        paths = table.paths[cut]  # fewer, where some rows have gone since they were counted
+        columns = self.path_columns(shown.view, paths)
         columns += [(name, table.columns[name][0], table.columns[name][1][cut]) for name in names]
-        data.from_arrow_ipc(to_arrow(columns, end - start))
+        data.from_arrow_ipc(to_arrow(columns, len(paths)))
+
+    def find_infinite(self, names: Iterable[str]) -> frozenset[str]:
+        """The columns among these in which there is NaN or infinity.
+
+        TDengine gives no sum of a subtable that has some, and leaves it out of the sum of all.
+        """
+        now = time.monotonic()
+        old = [name for name in names if now - self.infinite.get(name, (float("-inf"),))[0] > self.span.keeps]
+        if old:
+            condition = self.span.condition(self.facts.schema.key, self.facts.schema.units)
+            where = f" WHERE {condition}" if condition else ""
+            by = " PARTITION BY tbname" if self.facts.schema.tags is not None else ""
+            named = list(enumerate(self.facts.terms[name].sql for name in old))
+            sums = ", ".join(f"SUM({sql}) s{place}, COUNT({sql}) c{place}" for place, sql in named)
+            without = ", ".join(
+                f"SUM(CASE WHEN s{place} IS NULL AND c{place} > 0 THEN 1 ELSE 0 END)" for place, _ in named
+            )
+            rows = self.ask(f"SELECT {without} FROM (SELECT {sums} FROM {self.facts.table}{where}{by})")
+            for name, found in zip(old, rows[0] if rows else [0] * len(old), strict=True):
+                self.infinite[name] = (now, bool(found))
+        return frozenset(name for name in names if self.infinite[name][1])
 
     def path_columns(self, view: View, paths: list[tuple]) -> list[tuple[str, str, list[Any]]]:
         """What says of which group each row is."""
@@ -209,10 +233,8 @@ class History(VirtualServerHandler):
             shown.page = (
                 start,
                 end,
-                flat.fetch(shown.view, shown.splits, shown.guarded, start, end, self.ask),
+                flat.fetch(shown.view, shown.splits, start, end, self.ask),
             )
-            if shown.page[2].rows < end - start:  # some have gone since they were counted
-                raise NotAnswered("the rows have just changed")
         return shown.page[2], shown.page[0]
 
     def up_to_date(self, name: str) -> Shown:
@@ -225,9 +247,29 @@ class History(VirtualServerHandler):
         return shown
 
     def find(self, shown: Shown) -> None:
+        """Ask for what is shown, once more where it turns out that columns have NaN in them."""
+        while True:
+            view = self.read(shown.config, self.infinite_ones())
+            if unknown := self.find_infinite(view.doubtful):
+                view = self.read(shown.config, self.infinite_ones() | unknown)
+            shown.view = view
+            try:
+                return self.ask_for(shown)
+            except grouped.Infinite as found:
+                self.infinite |= dict.fromkeys(found.names, (time.monotonic(), True))
+
+    def read(self, config: Config, infinite: frozenset[str]) -> View:
+        return read_view(config, replace(self.facts, infinite=infinite), self.span)
+
+    def infinite_ones(self) -> frozenset[str]:
+        """The columns in which there was NaN or infinity not long ago."""
+        since = time.monotonic() - INFINITE_KEEPS
+        return frozenset(name for name, (asked, found) in self.infinite.items() if found and asked > since)
+
+    def ask_for(self, shown: Shown) -> None:
         view = shown.view
         if view.is_flat:
-            shown.rows, shown.guarded = flat.count_rows(view, self.ask)
+            shown.rows = flat.count_rows(view, self.ask)
             shown.splits = flat.ask_splits(view, self.ask)
             shown.page = None
         else:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,7 +21,7 @@ from typing import Protocol
 
 from tdengine_perspective.children import CHILD_SILENCE, limit_waits, start_child
 from tdengine_perspective.gate.protocol import Request, error_response
-from tdengine_perspective.gate.viewers import Connected, Connections
+from tdengine_perspective.gate.viewers import SERVICE_RESTART, Connected, Connections
 from tdengine_perspective.gate.websocket import TRY_AGAIN_LATER
 from tdengine_perspective.history import answering
 from tdengine_perspective.history.handler import History
@@ -108,6 +108,9 @@ class Viewer:
         if answer.deleted is not None:
             self.views.pop(answer.deleted, None)
         if request.is_own:
+            if answer.made is None:  # the viewer has to make it itself
+                self.socket.close(SERVICE_RESTART, "a view could not be made again")
+                self.socket.end_session()
             return
         for each in answer.answers:
             self.socket.send(each)
@@ -187,34 +190,40 @@ class LookBack:
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Keep a process that answers, until `stop` is called; a thread of its own waits for it."""
 
-        async def call(what, *arguments) -> None:
-            what(*arguments)
+        async def call(what: Callable[..., None], *arguments: object) -> None:
+            try:
+                what(*arguments)
+            except Exception:  # it is one viewer's, and the others are to go on
+                log.exception("a look back failed, please report it")
 
-        def on_loop(what, *arguments) -> None:
+        def on_loop(what: Callable[..., None], *arguments: object) -> None:
             asyncio.run_coroutine_threadsafe(call(what, *arguments), loop).result()
 
         try:
             while self.wanted.wait() and not self.stopping.is_set():
-                outgoing: SimpleQueue[object] = SimpleQueue()
-                self.process, pipe = start_child(answering.run, self.settings, History)
-                writer = threading.Thread(target=write, args=(pipe, outgoing), daemon=True)
-                writer.start()
-                try:
-                    on_loop(self.begin, outgoing)
-                    limit_waits(pipe, CHILD_SILENCE)
-                    while pipe.poll(CHILD_SILENCE):
-                        on_loop(self.take, pipe.recv())
-                except (EOFError, OSError):
-                    pass  # it has ended
-                finally:
-                    end(self.process)
-                    outgoing.put(None)
-                    writer.join()
-                    pipe.close()
+                with contextlib.suppress(EOFError, OSError):  # it has ended, or can't be started
+                    self.converse(on_loop)
                 if not self.stopping.wait(RESTART_DELAY):
                     on_loop(self.ended, self.wanted.is_set())
         except (RuntimeError, CancelledError):
             pass  # the event loop has ended
+
+    def converse(self, on_loop: Callable[..., None]) -> None:
+        """Start a process, and take what it says until it ends, or is silent for long."""
+        outgoing: SimpleQueue[object] = SimpleQueue()
+        self.process, pipe = start_child(answering.run, self.settings, History)
+        writer = threading.Thread(target=write, args=(pipe, outgoing), daemon=True)
+        writer.start()
+        try:
+            on_loop(self.begin, outgoing)
+            limit_waits(pipe, CHILD_SILENCE)
+            while pipe.poll(CHILD_SILENCE):
+                on_loop(self.take, pipe.recv())
+        finally:
+            end(self.process)
+            outgoing.put(None)
+            writer.join()
+            pipe.close()
 
     def begin(self, outgoing: "SimpleQueue[object]") -> None:
         self.outgoing = outgoing

@@ -20,7 +20,7 @@ from tdengine_perspective.gate.protocol import (
     response,
 )
 from tdengine_perspective.gate.refusals import RefusalLog
-from tdengine_perspective.gate.rules import Refused, check_request, check_size_of_expressions
+from tdengine_perspective.gate.rules import Refused, check_at_most, check_request, check_size_of_expressions
 from tdengine_perspective.gate.sessions import (
     MAX_CELLS,
     MAX_SUBSCRIPTIONS,
@@ -36,6 +36,7 @@ from tdengine_perspective.history.words import NotAnswered
 
 MAX_LANES = 4  # views of one viewer that are worked at side by side [4]
 MAX_TIME = 0.5  # of each second, of processor time; beyond it a viewer's lanes wait
+LAST_SORT = 8  # of the ways to sort, which have numbers
 NOT_BACK_THEN = ("validate", "view_collapse", "view_expand", "view_depth", "system_info")
 
 Ask = Callable[[str], list[tuple]]
@@ -107,7 +108,7 @@ class Session:
         if kind in NOT_BACK_THEN:
             raise Refused("this is not available when looking back")
         if kind in ("make_view", "describe"):
-            check_size_of_expressions(getattr(request, kind).config.expressions)
+            check_config(getattr(request, kind).config)
         if kind == "make_port":
             return (answer_port_request(request),)
         if "_on_" in kind or request.hosted_tables.subscribe:
@@ -224,22 +225,18 @@ class Lane:
         try:
             if self.server is None:
                 self.open()
-            if (
-                kind.startswith("view_") and name not in self.views
-            ):  # it was not made, or has just been deleted
+            is_views = kind.startswith("view_")
+            if is_views and name not in self.views:  # it was not made, or has just been deleted
                 raise Refused("View not found", VIEW_NOT_FOUND)
             self.prepare(request, kind)
             answer = self.answer(request)
-        except Refused as error:
-            if made:
-                session.forget_view(made)
-            return session.refuse(number, request, str(error), error.status_code)
         except NotAnswered as error:  # there is nothing to look at
             return session.tell(Closed(viewer, str(error)))
         except Exception as error:
             if made:
                 session.forget_view(made)
-            return session.refuse(number, request, explain(error))
+            text = str(error) if isinstance(error, Refused) else explain(error)
+            return session.refuse(number, request, text, getattr(error, "status_code", 0))
         if made:
             self.views.add(made)
         if kind == "view_delete":
@@ -308,6 +305,9 @@ class Lane:
             raise Refused(self.handler.failure or explain(error)) from None
         if self.handler.failure:
             raise Refused(self.handler.failure)
+        error = Response.FromString(answer).error.message
+        if error:  # Perspective could do nothing with what the handler said
+            raise Refused(explain(RuntimeError(error)))
         return answer
 
 
@@ -329,6 +329,16 @@ class Guarded:
                 raise
 
         return call
+
+
+def check_config(config: Message) -> None:
+    """Raises Refused for what is too much, and for what ends a virtual server."""
+    check_size_of_expressions(config.expressions)
+    for sort in config.sort:
+        check_at_most(LAST_SORT, sort.op, "a way to sort")
+    for column, aggregate in config.aggregates.items():
+        if not aggregate.aggregations:
+            raise Refused(f"an aggregate without a name ({column})")
 
 
 def explain(error: BaseException) -> str:

@@ -43,15 +43,8 @@ class Term:
 
     @property
     def may_be_infinite(self) -> bool:
-        """Whether it may be NaN or infinite, which on the live side is no value at all."""
-        return self.kind == FLOAT and (self.column is None or self.column.kind in FLOATS)
-
-    def guarded(self) -> "Term":
-        """The same without NaN and infinity, and more slowly. Adding 0 makes one of both zeros."""
-        if not self.may_be_infinite:
-            return self
-        sql = f"CASE WHEN {is_finite(self.sql)} THEN {self.sql} + 0 END"
-        return Term(sql, self.kind, is_constant=self.is_constant)
+        """Whether it is a column that may have NaN or infinity in it, which on the live side is no value."""
+        return self.column is not None and self.column.kind in FLOATS
 
     def in_ms(self) -> "Term":
         """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
@@ -71,9 +64,10 @@ class Term:
         return READERS[self.kind](values, self)
 
 
-def is_finite(sql: str) -> str:
-    """Without the CAST, TDengine takes infinity for a part of that."""
-    return f"CAST({sql} AS DOUBLE) BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308"
+def finite(sql: str) -> str:
+    """Without NaN and infinity. Without the inner CAST, TDengine takes infinity for a part of all that."""
+    least_and_greatest = "-1.7976931348623157e308 AND 1.7976931348623157e308"
+    return f"CASE WHEN CAST({sql} AS DOUBLE) BETWEEN {least_and_greatest} THEN CAST({sql} AS DOUBLE) END"
 
 
 def read_floats(values: Sequence[Any], term: Term) -> list[float | None]:
@@ -121,15 +115,22 @@ READERS: dict[str, Callable[[Sequence[Any], Term], list[Any]]] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the table: its name in SQL, and its columns as the live side has them."""
+    """What is known of the table: its name in SQL, its columns as the live side has them.
+
+    infinite: those columns in which there is NaN or infinity, by their names in Perspective. TDengine
+    computes with these, and takes several times as long to leave them out: so only where there are some.
+    """
 
     table: str
     schema: Schema
+    infinite: frozenset[str] = frozenset()
 
     @cached_property
     def terms(self) -> dict[str, Term]:
         """By the columns' names in Perspective, in their order."""
         found = {column.label: column_term(column, self.schema.units) for column in self.schema.columns}
+        for name in self.infinite & found.keys():
+            found[name] = Term(finite(found[name].sql), FLOAT)
         subtable = Term("tbname", STRING, Column("tbname", SUBTABLE, "BINARY"))
         return {name: found.get(name, subtable) for name in self.schema.perspective}
 
@@ -139,6 +140,14 @@ class Facts:
         tags = self.schema.tags or 0
         names = [column.label for column in self.schema.columns[len(self.schema.columns) - tags :]]
         return frozenset([*names, *([SUBTABLE] if self.schema.shows_subtable else [])])
+
+    def of_rows(self, term: Term) -> Term:
+        """The same as an aggregate takes it: of a tag, TDengine would count subtables without rows, too."""
+        if term.column is None or term.column.label not in self.tags:
+            return term
+        return Term(
+            f"CASE WHEN {self.schema.key} IS NOT NULL THEN {term.sql} END", term.kind, None, term.units
+        )
 
     @property
     def key(self) -> Term:

@@ -46,6 +46,9 @@ class View:
     sorts: list[Sort]
     column_sorts: list[Sort]
     sorted_terms: dict[str, Term] = field(default_factory=dict)  # of a flat view
+    # Columns that may have NaN in them: where this has to be known before, and where an answer shows it.
+    doubtful: list[str] = field(default_factory=list)
+    watched: dict[str, Term] = field(default_factory=dict)
 
     @property
     def is_flat(self) -> bool:
@@ -66,7 +69,8 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         raise NotAnswered("there are no window functions in the look back")
     if config.get("split_rollup_mode", "flat") not in ("flat", None):
         raise NotAnswered("there are no totals of a split in the look back")
-    terms = {**facts.terms, **compile_all(config.get("expressions") or {}, facts)}
+    expressions, computed_with = compile_all(config.get("expressions") or {}, facts)
+    terms = {**facts.terms, **expressions}
 
     def term(name: str) -> Term:
         if name not in terms:
@@ -102,6 +106,14 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
         for each in (view.sorts, view.column_sorts):
             each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
+    before = {*computed_with, *(name for name, *_ in config.get("filter") or [])}
+    if view.is_flat:
+        before |= set(sorted_names)
+    view.doubtful.extend(name for name in facts.terms if name in before and terms[name].may_be_infinite)
+    for each in view.measures:
+        for other in each.watched:
+            if other.column.label not in before:
+                view.watched[other.column.label] = other
     return view
 
 
@@ -116,18 +128,18 @@ def grouping(names: Sequence[str], term: Any) -> list[Term]:
 
 def read_measure(name: str, term: Any, asked: Any, facts: Facts) -> Measure:
     """The aggregate of a column that a configuration names: `"avg"`, or `["max by", ["voltage"]]`."""
-    own, key = term(name), facts.schema.key
+    own = term(name)
     if asked is None:
-        return measure(name, own, default(own), key)
+        return measure(name, own, default(own), facts)
     if isinstance(asked, str):
-        return measure(name, own, asked, key)
+        return measure(name, own, asked, facts)
     aggregate, *rest = asked
     others = rest[0] if rest and not isinstance(rest[0], str) else rest
     if not others:
-        return measure(name, own, aggregate, key)
+        return measure(name, own, aggregate, facts)
     if aggregate not in BY_ANOTHER or len(others) != 1:
         raise NotAnswered(f"there is no {aggregate!r} in the look back")
-    return measure(name, own, aggregate, key, term(others[0]))
+    return measure(name, own, aggregate, facts, term(others[0]))
 
 
 def read_sorts(asked: Sequence[Any], shown: Sequence[str]) -> tuple[list[Sort], list[Sort], list[str]]:

@@ -1,5 +1,6 @@
 """Owns the asking workers as the answering process sees them: started when needed, anew when they hang."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ class Worker:
         self.thread.start()
 
     def work(self) -> None:
+        with contextlib.suppress(OSError):  # it is tried again when there is a question
+            self.start()
         while True:
             question = self.questions.take()
             try:
@@ -44,12 +47,15 @@ class Worker:
         for _ in range(ATTEMPTS):
             try:
                 if self.process is None:
-                    self.process, self.pipe = start_child(asking.run, self.tdengine, self.questions.timeout)
+                    self.start()
                 self.pipe.send(question.sql and marked(question.sql, question.mark))
                 return self.wait(question)
             except (EOFError, OSError):
                 self.give_up(not self.has_ended_by_itself())
         self.questions.fail(question, Problem("the processes that ask TDengine end; it will be tried again"))
+
+    def start(self) -> None:
+        self.process, self.pipe = start_child(asking.run, self.tdengine, self.questions.timeout)
 
     def wait(self, question: Question) -> None:
         """Wait for a question's answer, its time limit, or that nobody wants it any more.
