@@ -134,7 +134,7 @@ INSTEAD = {
 }
 
 
-# A part of an expression: the type of its value, what it is, the place in the text where it begins, and its
+# A part of an expression: the type of its value, what it is, the number of the token where it begins, and its
 # own parts, or a name or text. A bare tuple: nearly all that is made is thrown away at once.
 Node = tuple[str, str, int, Any]
 
@@ -191,7 +191,7 @@ class Reader:
 
     def __init__(self, text: str, columns: Mapping[str, str]):
         self.tokens: list[tuple[str, str]] = []  # kind, text
-        self.places: list[int] = []  # in the text
+        self.text = text
         self.at = 0
         self.depth = 0
         self.columns = columns
@@ -214,11 +214,9 @@ class Reader:
                 raise ExpressionError(f"{found[0]} is misread by the engine", found.start())
             if found.lastgroup != "space":
                 self.tokens.append((found.lastgroup or "", found[0]))
-                self.places.append(found.start())
         if end != len(text):
             raise ExpressionError(f"can't read {text[end : end + 20]!r}", end)
         self.tokens.append(("end", "the end"))
-        self.places.append(end)
 
     def read(self) -> str:
         """The type of the expression's value."""
@@ -232,7 +230,7 @@ class Reader:
         return tree
 
     def statements(self, end: str) -> Node:
-        place = self.places[self.at]
+        place = self.at
         node = self.statement()
         parts = [node]
         while self.skip(";"):
@@ -244,7 +242,7 @@ class Reader:
         return (node[0], "sequence", place, parts) if len(parts) > 1 else node
 
     def statement(self) -> Node:
-        place = self.places[self.at]
+        place = self.at
         is_new = self.skip("var")
         if self.kind == "name" and self.tokens[self.at + 1][1] in ASSIGNING:
             name = self.take()
@@ -294,8 +292,11 @@ class Reader:
 
     def operation(self, strength: int) -> Node:
         left = self.operand()
-        while STRENGTH.get(self.next, 0) >= strength and self.kind != "text":
-            sign = self.take()
+        while True:
+            kind, sign = self.tokens[self.at]
+            if STRENGTH.get(sign, 0) < strength or kind == "text":
+                return left
+            self.at += 1
             right = self.operation(STRENGTH[sign] + (sign != "^"))  # 2 ^ 3 ^ 2 is 2 ^ 9
             if sign in ARITHMETIC:
                 self.expected(NUMBER, left[0], sign)
@@ -309,11 +310,12 @@ class Reader:
                 self.condition(left[0])
                 self.condition(right[0])
                 left = (BOOLEAN, sign, left[2], (left, right))
-        return left
 
     def operand(self) -> Node:
-        kind, token, place = self.kind, self.next, self.places[self.at]
-        if self.skip("-") or self.skip("+"):
+        place = self.at
+        kind, token = self.tokens[place]
+        if token in ("-", "+"):
+            self.at += 1
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 self.fail("too deep")
@@ -321,7 +323,8 @@ class Reader:
             self.expected(NUMBER, operand[0], token)
             self.depth -= 1
             return (operand[0], "negative", place, (operand,)) if token == "-" else operand
-        if self.skip("("):
+        if token == "(":
+            self.at += 1
             inner = self.expression()
             self.expect(")")
             return inner
@@ -496,7 +499,7 @@ class Reader:
         return token
 
     def skip(self, token: str) -> bool:
-        if self.next != token:
+        if self.tokens[self.at][1] != token:
             return False
         self.take()
         return True
@@ -506,7 +509,12 @@ class Reader:
             self.fail(otherwise or f"{token} is missing before {self.next}")
 
     def fail(self, text: str) -> NoReturn:
-        raise ExpressionError(text, self.places[self.at])
+        raise ExpressionError(text, self.place_of(self.at))
+
+    def place_of(self, token: int) -> int:
+        """Where in the text a token begins, by its number."""
+        begins = [found.start() for found in TOKENS.finditer(self.text) if found.lastgroup != "space"]
+        return begins[token] if token < len(begins) else len(self.text)
 
 
 def article(kind: str) -> str:

@@ -140,7 +140,8 @@ def of_all(term: Term, aggregate: str, kind: str) -> Measure:
                 return None if total is None else int(abs(total) if "abs" in aggregate else total)
 
             add = add_up_integers if term.kind == INTEGER else add_up
-            return Measure((f"SUM({term.sql})",), add, kind)
+            inner = f"ABS(CAST({term.sql} AS DOUBLE))" if aggregate == "sum abs" else term.sql
+            return Measure((f"SUM({inner})",), add, kind)
         case "avg" | "mean":
             return Measure((f"AVG({term.sql})",), lambda values, count: real.read(values)[0], kind)
         case "stddev" | "var":  # as a float, since it overflows for integers

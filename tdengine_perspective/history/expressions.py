@@ -19,6 +19,7 @@ from tdengine_perspective.history.terms import (
     INTEGER,
     NUMBERS,
     STRING,
+    TIMES,
     UNGROUPABLE,
     Facts,
     Term,
@@ -149,7 +150,7 @@ def compile_one(text: str, facts: Facts) -> tuple[Term, set[str]]:
         if len(text) > MAX_LENGTH:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
         reader = Reader(text, facts.schema.perspective)
-        term = Compiler(facts).value(reader.read_tree())
+        term = Compiler(facts, reader).value(reader.read_tree())
         if not reader.named:
             return replace(term, is_constant=True), set()
         if reader.named <= facts.tags and "CASE " in term.sql:  # TDengine groups by no such CASE
@@ -169,8 +170,9 @@ def compile_one(text: str, facts: Facts) -> tuple[Term, set[str]]:
 class Compiler:
     """Makes SQL of one syntax tree, from its leaves up."""
 
-    def __init__(self, facts: Facts):
+    def __init__(self, facts: Facts, reader: Reader):
         self.facts = facts
+        self.reader = reader
         self.variables: dict[str, Term] = {}
 
     def value(self, node: Node) -> Term:
@@ -195,7 +197,7 @@ class Compiler:
         return term
 
     def fail(self, node: Node, text: str) -> NoReturn:
-        raise ExpressionError(text, node[2])
+        raise ExpressionError(text, self.reader.place_of(node[2]))
 
     def operand(self, node: Node) -> str:
         """A part's SQL where it may stand within a formula."""
@@ -206,7 +208,7 @@ class Compiler:
         """What is true where the part is, and false or NULL elsewhere."""
         kind, what, _, parts = node
         if what == "constant":
-            return f"{self.facts.schema.key} IS {'NOT ' if parts else ''}NULL"
+            return literals.always(self.facts.schema.key) if parts else literals.never(self.facts.schema.key)
         if what in COMPARING:
             return self.comparison(node)
         if what in CONDITIONS:
@@ -221,7 +223,7 @@ class Compiler:
     def nothing(self, node: Node) -> str:
         """Whether a part has no value."""
         if node[0] == BOOLEAN and node[1] not in ("column", "variable", "inrange", "contains"):
-            return f"{self.facts.schema.key} IS NULL"
+            return literals.never(self.facts.schema.key)
         term = self.value(node)
         return f"{term.name} IS NULL" if term.column else f"({term.sql}) IS NULL"
 
@@ -388,6 +390,8 @@ class Compiler:
         part = node[3][0]
         if part[0] in (BOOLEAN, *NUMBERS):
             condition = self.condition(part)
+        elif part[0] in TIMES:
+            condition = f"{self.operand(part)} <> 0"
         else:
             condition = negated(f"({self.nothing(part)})")
         return Term(f"CASE WHEN {condition} THEN true ELSE false END", BOOLEAN)

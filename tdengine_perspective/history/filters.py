@@ -40,7 +40,7 @@ def condition(name: str, term: Term, operator: str, value: Any, key: str) -> str
             f"there is no filter {operator!r} of {name}, which is a {term.kind}, in the look back"
         )
     if operator in NULLS:
-        return is_null(term) if operator == "is null" else is_not_null(term)
+        return is_null(term, key) if operator == "is null" else is_not_null(term, key)
     if operator in SETS:
         values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return among(term, operator == "in", [of_kind(name, term, each) for each in values], key)
@@ -50,7 +50,7 @@ def condition(name: str, term: Term, operator: str, value: Any, key: str) -> str
     if operator in PARTS:
         return part(term, operator, wanted)
     if term.kind in (DATE, DATETIME):
-        return compare_times(term, operator, wanted)
+        return compare_times(term, operator, wanted, key)
     if operator in ("==", "!="):
         return among(term, operator == "==", [wanted], key)
     if term.kind == STRING:
@@ -82,18 +82,22 @@ def of_kind(name: str, term: Term, value: Any) -> Any:
         raise wrong from None
 
 
-def is_null(term: Term) -> str:
+def is_null(term: Term, key: str = "") -> str:
+    if term.name == key:
+        return literals.never(key)
     return f"{term.name} IS NULL" if term.column else f"({term.sql}) IS NULL"
 
 
-def is_not_null(term: Term) -> str:
+def is_not_null(term: Term, key: str = "") -> str:
+    if term.name == key:
+        return literals.always(key)
     return f"{term.name} IS NOT NULL" if term.column else f"({term.sql}) IS NOT NULL"
 
 
 def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
     """Whether it is one of some values: by IN, since `=` of a FLOAT is true for what is near, too."""
     if not values:
-        return f"{key} IS NULL" if inside else f"{key} IS NOT NULL"
+        return literals.never(key) if inside else literals.always(key)
     if term.kind == BOOLEAN:
         same = f"{term.sql} = {'true' if values[0] else 'false'}"
         other = f"({term.sql} = {'false' if values[0] else 'true'} OR {is_null(term)})"
@@ -101,7 +105,7 @@ def among(term: Term, inside: bool, values: list[Any], key: str) -> str:
     if term.sql == "tbname":  # a subtable always has a name, and TDengine does not bear to be asked for ''
         values = [value for value in values if value]
         if not values:
-            return f"{key} IS NULL" if inside else f"{key} IS NOT NULL"
+            return literals.never(key) if inside else literals.always(key)
     write = literals.text if term.kind == STRING else literals.number
     listed = ", ".join(map(write, values))
     sql = term.as_double if term.column and term.column.kind == "DECIMAL" else term.sql
@@ -121,7 +125,7 @@ def part(term: Term, operator: str, value: str) -> str:
     return f"{term.sql} {negated}LIKE {literals.text(before + kept + after)}"
 
 
-def compare_times(term: Term, operator: str, value: int) -> str:
+def compare_times(term: Term, operator: str, value: int, key: str) -> str:
     """In ms, as on the live side, where a ms has several units, too."""
     if term.column is None:
         sign = {"==": "=", "!=": "<>"}.get(operator, operator)
@@ -132,7 +136,8 @@ def compare_times(term: Term, operator: str, value: int) -> str:
     if operator == "==":
         return f"({name} >= {first} AND {name} < {after})"
     if operator == "!=":
-        return f"({name} < {first} OR {name} >= {after} OR {name} IS NULL)"
+        outside = f"{name} < {first} OR {name} >= {after}"
+        return f"({outside})" if name == key else f"({outside} OR {name} IS NULL)"
     return {
         ">": f"{name} >= {after}",
         ">=": f"{name} >= {first}",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tdengine_perspective.history.grouped import MOST_CELLS, Ask, Table, label_of, rank
-from tdengine_perspective.history.terms import BOOLEAN, NUMBERS, UNGROUPABLE, Term, finite
+from tdengine_perspective.history.terms import BOOLEAN, FLOAT, NUMBERS, UNGROUPABLE, Term, finite
 from tdengine_perspective.history.views import View, narrowed
 from tdengine_perspective.history.words import NotAnswered
 
@@ -32,10 +32,12 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
         return [()]
     listed = ", ".join(f"{term.sql} g{place}" for place, term in enumerate(view.split_by))
     varying = [place for place, term in enumerate(view.split_by) if not term.is_constant]
-    sql = f"SELECT {listed}, COUNT(*) FROM {view.facts.table}{view.where}"
+    ordered = [place for place in varying if view.split_by[place].may_be_sorted]
+    order = f"g{ordered[0]}" if ordered else "n"
+    sql = f"SELECT {listed}, COUNT(*) n FROM {view.facts.table}{view.where}"
     if varying:
         by = ", ".join(view.split_by[place].name for place in varying)
-        sql += f" GROUP BY {by} ORDER BY g{varying[0]} LIMIT {MOST_SPLITS + 1}"
+        sql += f" GROUP BY {by} ORDER BY {order} LIMIT {MOST_SPLITS + 1}"
     rows = ask(sql)
     if len(rows) > MOST_SPLITS:
         raise NotAnswered(f"this view has more than {MOST_SPLITS:,} columns: split by less")
@@ -133,6 +135,9 @@ def select_rows(view: View, start: int, end: int) -> str:
 
 
 def sorted_term(term: Term, absolute: bool) -> str:
+    if not term.may_be_sorted:
+        term = Term(finite(term.sql), FLOAT)
     if absolute and term.kind in NUMBERS:
-        return f"ABS({term.as_double})"  # there is no ABS of a DECIMAL
+        number = f"CAST({term.sql} AS DOUBLE)"  # a TINYINT's ABS of -128 is -128, a DECIMAL has none
+        return f"CASE WHEN {number} IS NULL THEN CAST(0 AS DOUBLE) ELSE ABS({number}) END"  # as in the engine
     return term.name if term.is_time_column and term.units == 1 else term.in_ms().sql

@@ -57,8 +57,10 @@ def make_table(view: View, ask: Ask) -> Table:
         depths = list(range(view.depth + 1))
     found = {depth: ask_level(view, groups[:depth], view.split_by, ask) for depth in depths}
     whole = found
-    if view.split_by and (view.sorts or view.mode == "total"):
-        whole = {depth: ask_level(view, groups[:depth], [], ask) for depth in depths}
+    if view.sorts:  # groups by what they have in all splits, also those that are not shown themselves
+        sorted_depths = range(1, len(groups) + 1) if view.mode == "flat" else depths
+        again = [depth for depth in sorted_depths if view.split_by or depth not in found]
+        whole = found | {depth: ask_level(view, groups[:depth], [], ask) for depth in again}
     order = order_of_paths(view, whole, depths)
     splits = order_of_splits(view, found[depths[0]] if view.mode != "flat" else found[depths[-1]], ask)
     if len(order) * max(1, len(splits)) * len(view.columns) > MOST_CELLS:
@@ -171,13 +173,17 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
         if items
         else []
     )
+    ordered = [place for place in varying if terms[place].may_be_sorted]
+    order = f"g{ordered[0]}" if ordered else "n"
+    if not ordered and varying:
+        there += " n"
     sql = f"SELECT {', '.join([*listed, there, *items, *shows])} FROM {view.facts.table}{view.where}"
     if step is not None:
         sql += (f" PARTITION BY {by}" if by else "") + f" INTERVAL({terms[step].step})"
     elif by:
         sql += f" GROUP BY {by}"
     if varying:  # without an order, TDengine would limit something else
-        sql += f" ORDER BY g{varying[0]} LIMIT {MOST_GROUPS + 1}"
+        sql += f" ORDER BY {order} LIMIT {MOST_GROUPS + 1}"
     return sql
 
 
@@ -219,7 +225,7 @@ def order_of_paths(view: View, levels: dict[int, Level], depths: Sequence[int]) 
     order: list[Path] = []
 
     def walk(path: Path) -> None:
-        if len(path) in levels:
+        if len(path) in depths:
             order.append(path)
         ordered = sorted(children.get(path, ()), key=lambda child: rank(child[-1]))
         for sort in reversed(view.sorts):
@@ -244,8 +250,8 @@ def sort_by(paths: list[Path], sort: Sort, value: Callable[[Path], Any]) -> list
 
 def rank(value: Any, absolute: bool = False) -> tuple:
     """What values are ordered by: none before all others, texts by their bytes."""
-    if value is None:
-        return (0, 0)
+    if value is None:  # which counts as 0 where signs do not matter, as in the engine
+        return (1, 0) if absolute else (0, 0)
     if isinstance(value, str):
         return (1, value.encode())
     return (1, abs(value) if absolute else value)

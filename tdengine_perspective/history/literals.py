@@ -10,6 +10,19 @@ from tdengine_perspective.tdengine import quote_text
 MOST = 9_007_199_254_740_992  # as far as every whole number is a float
 
 
+def never(key: str) -> str:
+    """A condition that no row meets, of a column that is never NULL.
+
+    Not by that alone: joined by OR with other conditions, TDengine takes it for the time to look at.
+    """
+    return f"CASE WHEN {key} IS NULL THEN 1 ELSE 0 END = 1"
+
+
+def always(key: str) -> str:
+    """A condition that all rows meet."""
+    return f"CASE WHEN {key} IS NULL THEN 1 ELSE 0 END = 0"
+
+
 def text(value: str) -> str:
     """A text in quotes. Raises NotAnswered for one that has no place in a statement."""
     if "\0" in value:

@@ -46,6 +46,13 @@ class Term:
         """Whether it is a column that may have NaN or infinity in it, which on the live side is no value."""
         return self.column is not None and self.column.kind in FLOATS
 
+    @property
+    def may_be_sorted(self) -> bool:
+        """Whether there is no NaN in it, whatever comes: TDengine's process can end where it sorts some."""
+        if self.kind not in NUMBERS:
+            return True
+        return self.column is not None and self.column.kind not in FLOATS
+
     def in_ms(self) -> "Term":
         """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
         if self.units == 1:

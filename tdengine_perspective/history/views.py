@@ -99,16 +99,22 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         column_sorts,
         {name: term(name) for name in sorted_names},
     )
+    if view.is_flat and column_sorts and split_by:
+        raise NotAnswered(
+            "the columns of rows that are split have one order: group the rows, or sort by others"
+        )
     if not view.is_flat:
-        asked = config.get("aggregates") or {}
+        grouped_alone = [name for name in config.get("group_by") or [] if name not in columns]
+        asked = {
+            **(config.get("aggregates") or {}),
+            **dict.fromkeys(grouped_alone, "unique"),
+        }  # as the engine
         hidden = [name for name in sorted_names if name not in columns]
         places = {name: place for place, name in enumerate([*names, *hidden])}
         view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
         for each in (view.sorts, view.column_sorts):
             each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
     before = {*computed_with, *(name for name, *_ in config.get("filter") or [])}
-    if view.is_flat:
-        before |= set(sorted_names)
     view.doubtful.extend(name for name in facts.terms if name in before and terms[name].may_be_infinite)
     for each in view.measures:
         for other in each.watched:
