@@ -1,5 +1,6 @@
 // Owns one panel: its section and viewer, what the page made of it, and what its user made of it instead.
 
+import { describeFailure, describeFaults, whyNot } from "./faults.js";
 import { fitWorkspace } from "./fit.js";
 import { makeSettingsReachable } from "./keyboard.js";
 import { themeFor } from "./theme.js";
@@ -275,32 +276,6 @@ export class Panel {
       this.#isChanging = false;
     }
   }
-}
-
-function describeFaults(faults) {
-  if (faults.length === 0) return "";
-  const reasons = faults.map((fault) => fault.replace(/^Abort\(\): /, "")); // which Perspective's Client puts there
-  return `not shown as arranged: ${[...new Set(reasons)].join("; ")}`;
-}
-
-/** What the server has against a workspace's views; null where nothing, so that the viewer failed by itself. */
-async function whyNot(table, workspace) {
-  for (const config of Object.values(workspace.panels)) {
-    try {
-      const { columns, group_by, split_by, sort, filter, aggregates, expressions } = config;
-      const view = await table.view({ columns, group_by, split_by, sort, filter, aggregates, expressions });
-      await view.delete();
-    } catch (error) {
-      return error.message;
-    }
-  }
-  return null;
-}
-
-/** Where nothing is drawn, so that what is seen is what was there before. */
-function describeFailure(faults, timespan) {
-  const text = describeFaults(faults);
-  return timespan === LIVE ? text : text.replace("not shown as arranged", `not shown (${timespan.words})`);
 }
 
 /** Restores what `restore` dropped: what was configured for an expression's column, before there was one. */
