@@ -126,7 +126,6 @@ class Pair:
         table.write(connection, database)
         connection.execute(f"USE `{database}`")
         self.asked: list[str] = []
-        self.log = open(os.environ["HISTORY_SQL"], "a") if "HISTORY_SQL" in os.environ else None
         self.without_number: dict[str, bool] = {}  # by the text of an expression
         tdengine = reaching.TDengine("localhost", port, "root", "taosdata", database, table.name)
         schema = read_schema(connection, tdengine, UNITS[table.precision])
@@ -181,9 +180,6 @@ class Pair:
 
     def ask(self, sql: str) -> list[tuple]:
         self.asked.append(sql)
-        if self.log:
-            self.log.write(f"{sql}\n")
-            self.log.flush()
         try:
             return list(self.connection.query(sql))
         except taosws.Error as error:
@@ -353,7 +349,7 @@ class Comparison:
             view.delete()
 
     def may_be(self, label: str, path: Any, value: Any) -> bool:
-        """Whether another row may have been chosen, where Perspective takes one of several that are as good."""
+        """Whether another row may have been chosen, where Perspective takes one of several."""
         column = self.column_of(label)
         aggregate = self.aggregate(column)
         if aggregate not in CHOICES:
@@ -604,7 +600,7 @@ KNOWN: list[Known] = [
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
     (
-        "median, q1 and q3 of floats: of the sorted values, where the engine takes two that need not be neighbours",
+        "median, q1 and q3 of floats: of the sorted values, where the engine takes any two",
         is_quartile_of_floats,
     ),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
@@ -663,10 +659,9 @@ class Oracle:
         if live.error:
             self.refused_live[live.error[:100]] += 1
             return
-        if history.error:
-            if is_refusal(history.error):
-                self.refused[generalised(history.error)] += 1
-                return
+        if history.error and is_refusal(history.error):
+            self.refused[generalised(history.error)] += 1
+            return
         unknown = []
         for difference in comparison.differences:
             text = reason(comparison, difference)
@@ -698,7 +693,9 @@ def is_refusal(text: str) -> bool:
 
 
 def generalised(text: str) -> str:
-    return text[:90]
+    """What the look back said, without the column's name and what Perspective made of it."""
+    text = text.partition(" Abort(")[0]
+    return re.sub(r"^.*?(?=is of the type|search\(|[a-z_]+\(\))", "… ", text)[:110]
 
 
 def random_window(rng: random.Random) -> dict[str, int]:

@@ -284,8 +284,18 @@ class Views:
             chosen = {name: self.aggregate(name) for name in names if name in touched and rng.random() < 0.7}
             if chosen := {name: value for name, value in chosen.items() if value}:
                 view["aggregates"] = chosen
-            view["sort"] = [one for one in view.get("sort", []) if not is_choice(view, one[0])]
+            view["sort"] = [
+                [name, order.replace(" abs", "") if self.is_text(view, name) else order]
+                for name, order in view.get("sort", [])
+                if not is_choice(view, name)
+            ]
         return {name: value for name, value in view.items() if value or name == "columns"}
+
+    def is_text(self, view: View, name: str) -> bool:
+        """Whether what is sorted by has no absolute value."""
+        aggregate = view.get("aggregates", {}).get(name, "count")
+        is_counted = "count" in aggregate and not (name in view.get("group_by", []))
+        return self.types[name] not in NUMERIC and not is_counted
 
     def sample(self, names: Sequence[str], count: int) -> list[str]:
         return self.rng.sample(list(names), min(count, len(names)))
