@@ -294,7 +294,7 @@ class Views:
     def is_text(self, view: View, name: str) -> bool:
         """Whether what is sorted by has no absolute value."""
         aggregate = view.get("aggregates", {}).get(name, "count")
-        is_counted = "count" in aggregate and not (name in view.get("group_by", []))
+        is_counted = "count" in aggregate and name not in view.get("group_by", [])
         return self.types[name] not in NUMERIC and not is_counted
 
     def sample(self, names: Sequence[str], count: int) -> list[str]:
