@@ -264,7 +264,7 @@ class Comparison:
         return (min(known), max(known)) if known else (None, None)
 
     def is_order_as_good(self, mine: list, other: list) -> bool:
-        """Whether only such groups stand elsewhere as are sorted by numbers that differ in their last bits."""
+        """Whether only such groups stand elsewhere as are sorted by numbers alike but for their last bits."""
         if len(mine) != len(other) or same_paths(mine, other):
             return False
         sorted_by = [name for name, _ in self.view["sort"]]
@@ -682,7 +682,9 @@ class Oracle:
             kind: [one if isinstance(one, str) else one[0] for one in offered]
             for kind, offered in features["aggregates"].items()
         }
-        views = Views(rng, pair.schema.perspective, pair.values(), aggregates, features["filter_ops"])
+        has_ties = len({row[0] for row in pair.rows}) < len(pair.rows)
+        operators = features["filter_ops"]
+        views = Views(rng, pair.schema.perspective, pair.values(), aggregates, operators, has_ties)
         for number in range(count):
             view = views.view()
             comparison = Comparison(pair, view, random_window(rng) if rng.random() < 0.5 else {})
