@@ -263,6 +263,41 @@ class Comparison:
             return min(known, key=str.encode), max(known, key=str.encode)
         return (min(known), max(known)) if known else (None, None)
 
+    def are_rows_as_good(self, what: str, live: dict, history: dict) -> bool:
+        """Whether only such rows stand elsewhere as are alike in what they are sorted by.
+
+        The engine leaves these in the order of time for some sorts, and in none for others. Of a part of the
+        rows it is enough that the look back has them so among all.
+        """
+        if what == "part":
+            first, end = self.window["start_row"], self.window["end_row"]
+            own = self.history.columns
+            return all(values == own[label][first:end] for label, values in history.items())
+        names = [name for name, _ in self.view["sort"]]
+        orders = dict(self.view["sort"])
+        plain = {name: value for name, value in self.view.items() if name != "split_by"}
+        keys = self.pair.live.look({**plain, "columns": names}, {}).columns
+        count = self.live.rows
+        ranks = [
+            [rank(keys[name][place], "abs" in orders[name]) for name in names if name in keys]
+            for place in range(count)
+        ]
+        begin = 0
+        for place in range(1, count + 1):
+            if place < count and ranks[place] == ranks[begin]:
+                continue
+            mine, other = (
+                sorted(
+                    repr([plain_number(values[at]) for values in columns.values()])
+                    for at in range(begin, place)
+                )
+                for columns in (live, history)
+            )
+            if mine != other:
+                return False
+            begin = place
+        return True
+
     def is_order_as_good(self, mine: list, other: list) -> bool:
         """Whether only such groups stand elsewhere as are sorted by numbers alike but for their last bits."""
         if len(mine) != len(other) or same_paths(mine, other):
@@ -306,6 +341,8 @@ class Comparison:
                 return []
             if not same_paths(mine, other):
                 return [Difference("paths" if what == "value" else "part", PATH, mine, other)]
+        if self.view.get("sort") and not self.is_grouped and self.are_rows_as_good(what, live, history):
+            return []
         found = []
         for label, values in live.items():
             if label == PATH:
@@ -491,6 +528,18 @@ def same_paths(mine: list, other: list) -> bool:
     return len(mine) == len(other) and all(
         len(one) == len(two) and all(map(same_value, one, two)) for one, two in zip(mine, other, strict=True)
     )
+
+
+def rank(value: Any, is_absolute: bool) -> Any:
+    """What a row is sorted by: an absolute value takes NULL for 0."""
+    if not is_absolute or isinstance(value, str):
+        return value
+    return abs(value or 0)
+
+
+def plain_number(value: Any) -> Any:
+    """The same for what are the same numbers but for their last bits; nothing for the engine's zeros."""
+    return float(f"{value:.9g}") if is_number(value) else value
 
 
 def as_key(path: list) -> str:
