@@ -576,6 +576,8 @@ def common_type(terms: list[Term]) -> Column:
     if not columns:
         return unnamed("VARCHAR")
     kinds = [column.kind for column in columns]
+    if any(column.precision for column in columns):
+        raise not_understood("CASE of DECIMAL")
     if len(set(kinds)) == 1:
         longest = max(columns, key=lambda column: column.length)._replace(name="")
         return longest._replace(length=max(longest.length, 2)) if is_text(longest) else longest

@@ -263,6 +263,10 @@ def test_snippets_of_sql_run_as_they_stand(
     texts += [code for code in CODE_SPANS if code.startswith("SELECT ")]
     connection = tdengine.connect()
     connection.execute(f"USE `{database}`")
+    connection.execute(  # of recordings/11-history
+        "CREATE STABLE readings (ts TIMESTAMP, current FLOAT, voltage INT, phase DOUBLE, note NCHAR(12), "
+        "ok BOOL) TAGS (groupid INT, location BINARY(16))"
+    )
     for text in texts:
         connection.query(text.replace("`power`", f"`{database}`"))
     connection.close()
