@@ -269,6 +269,8 @@ class Comparison:
         The engine leaves these in the order of time for some sorts, and in none for others. Of a part of the
         rows it is enough that the look back has them so among all.
         """
+        if what == "part" and not self.window:
+            return True
         if what == "part":
             first, end = self.window["start_row"], self.window["end_row"]
             own = self.history.columns
