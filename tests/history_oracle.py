@@ -126,7 +126,6 @@ class Pair:
         table.write(connection, database)
         connection.execute(f"USE `{database}`")
         self.asked: list[str] = []
-        self.log = open(os.environ["HISTORY_SQL"], "a") if "HISTORY_SQL" in os.environ else None
         self.without_number: dict[str, bool] = {}  # by the text of an expression
         tdengine = reaching.TDengine("localhost", port, "root", "taosdata", database, table.name)
         schema = read_schema(connection, tdengine, UNITS[table.precision])
@@ -181,9 +180,6 @@ class Pair:
 
     def ask(self, sql: str) -> list[tuple]:
         self.asked.append(sql)
-        if self.log:
-            self.log.write(f"{sql}\n")
-            self.log.flush()
         try:
             return list(self.connection.query(sql))
         except taosws.Error as error:
@@ -267,6 +263,63 @@ class Comparison:
             return min(known, key=str.encode), max(known, key=str.encode)
         return (min(known), max(known)) if known else (None, None)
 
+    def are_rows_as_good(self, what: str, live: dict, history: dict) -> bool:
+        """Whether only such rows stand elsewhere as are alike in what they are sorted by.
+
+        The engine leaves these in the order of time for some sorts, and in none for others. Of a part of the
+        rows it is enough that the look back has them so among all.
+        """
+        if what == "part" and not self.window:
+            return True
+        if what == "part":
+            first, end = self.window["start_row"], self.window["end_row"]
+            own = self.history.columns
+            return all(values == own[label][first:end] for label, values in history.items())
+        names = [name for name, _ in self.view["sort"]]
+        orders = dict(self.view["sort"])
+        plain = {name: value for name, value in self.view.items() if name != "split_by"}
+        keys = self.pair.live.look({**plain, "columns": names}, {}).columns
+        count = self.live.rows
+        ranks = [
+            [rank(keys[name][place], "abs" in orders[name]) for name in names if name in keys]
+            for place in range(count)
+        ]
+        begin = 0
+        for place in range(1, count + 1):
+            if place < count and ranks[place] == ranks[begin]:
+                continue
+            mine, other = (
+                sorted(
+                    repr([plain_number(values[at]) for values in columns.values()])
+                    for at in range(begin, place)
+                )
+                for columns in (live, history)
+            )
+            if mine != other:
+                return False
+            begin = place
+        return True
+
+    def is_order_as_good(self, mine: list, other: list) -> bool:
+        """Whether only such groups stand elsewhere as are sorted by numbers alike but for their last bits."""
+        if len(mine) != len(other) or same_paths(mine, other):
+            return False
+        sorted_by = [name for name, _ in self.view["sort"]]
+        plain = {name: value for name, value in self.view.items() if name != "split_by"}
+        columns = self.pair.live.look({**plain, "columns": sorted_by}, {}).columns
+        keys = {}
+        for place, path in enumerate(columns.get(PATH, [])):
+            keys[as_key(path)] = [(name, columns[name][place]) for name in sorted_by if name in columns]
+        return all(
+            len(one) == len(two)
+            and as_key(two) in keys
+            and all(
+                self.are_close(name, value, known)
+                for (name, value), (_, known) in zip(keys[as_key(one)], keys[as_key(two)], strict=True)
+            )
+            for one, two in zip(mine, other, strict=True)
+        )
+
     def kind_of(self, difference: Difference) -> str:
         """What differences of one cause are likely to have in common."""
         if difference.what == "error":
@@ -286,8 +339,12 @@ class Comparison:
             return [Difference("columns", "", list(live), list(history))]
         if live.get(PATH) != history.get(PATH):
             mine, other = live.get(PATH, []), history.get(PATH, [])
+            if what == "value" and self.view.get("sort") and self.is_order_as_good(mine, other):
+                return []
             if not same_paths(mine, other):
                 return [Difference("paths" if what == "value" else "part", PATH, mine, other)]
+        if self.view.get("sort") and not self.is_grouped and self.are_rows_as_good(what, live, history):
+            return []
         found = []
         for label, values in live.items():
             if label == PATH:
@@ -353,7 +410,7 @@ class Comparison:
             view.delete()
 
     def may_be(self, label: str, path: Any, value: Any) -> bool:
-        """Whether another row may have been chosen, where Perspective takes one of several that are as good."""
+        """Whether another row may have been chosen, where Perspective takes one of several."""
         column = self.column_of(label)
         aggregate = self.aggregate(column)
         if aggregate not in CHOICES:
@@ -475,6 +532,22 @@ def same_paths(mine: list, other: list) -> bool:
     )
 
 
+def rank(value: Any, is_absolute: bool) -> Any:
+    """What a row is sorted by: an absolute value takes NULL for 0."""
+    if not is_absolute or isinstance(value, str):
+        return value
+    return abs(value or 0)
+
+
+def plain_number(value: Any) -> Any:
+    """The same for what are the same numbers but for their last bits; nothing for the engine's zeros."""
+    return float(f"{value:.9g}") if is_number(value) else value
+
+
+def as_key(path: list) -> str:
+    return repr([float(value) if is_number(value) else value for value in path])
+
+
 def same_value(one: Any, two: Any) -> bool:
     if is_number(one) and is_number(two):
         return math.isclose(one, two, rel_tol=RELATIVE, abs_tol=1e-300)
@@ -513,6 +586,14 @@ def is_step_before_1970(comparison: Comparison, difference: Difference) -> bool:
         and any(value is not None and value < 0 for value in comparison.pair.columns[name])
         for name in times
     )
+
+
+def is_of_empty_text(comparison: Comparison, difference: Difference) -> bool:
+    """The engine has no value of upper and lower of an empty text, and compares it as one all the same."""
+    expressions = comparison.view.get("expressions", {})
+    texts = "".join(expressions.get(name, "") for name in comparison.touching(difference))
+    empty = any("" in values for values in comparison.pair.columns.values())
+    return empty and bool(re.search(r"\b(upper|lower|substring)\(", texts))
 
 
 def is_of_names_alike(comparison: Comparison, difference: Difference) -> bool:
@@ -598,13 +679,14 @@ KNOWN: list[Known] = [
         "values of a split that are written alike: one column, where the engine has two of one name",
         is_of_names_alike,
     ),
+    ("upper, lower and substring of an empty text in a comparison: less than any", is_of_empty_text),
     ("- of -2147483648: its counterpart, where the engine has none", is_negative_of_least_integer),
     ("sum abs of -2147483648: its absolute value, where the engine has none", is_sum_of_least_integer),
     ("the extremes of dates: as dates, where the engine packs them otherwise", is_extreme_of_dates),
     ("the extremes of bytes and JSON: none, since TDengine does not compare them", is_extreme_of_bytes),
     ("the count of no rows: 0, also where the table is empty", is_count_of_no_rows),
     (
-        "median, q1 and q3 of floats: of the sorted values, where the engine takes two that need not be neighbours",
+        "median, q1 and q3 of floats: of the sorted values, where the engine takes any two",
         is_quartile_of_floats,
     ),
     ("NaN and infinity in an expression: none, where the engine computes with them", is_no_number),
@@ -651,7 +733,9 @@ class Oracle:
             kind: [one if isinstance(one, str) else one[0] for one in offered]
             for kind, offered in features["aggregates"].items()
         }
-        views = Views(rng, pair.schema.perspective, pair.values(), aggregates, features["filter_ops"])
+        has_ties = len({row[0] for row in pair.rows}) < len(pair.rows)
+        operators = features["filter_ops"]
+        views = Views(rng, pair.schema.perspective, pair.values(), aggregates, operators, has_ties)
         for number in range(count):
             view = views.view()
             comparison = Comparison(pair, view, random_window(rng) if rng.random() < 0.5 else {})
@@ -663,10 +747,9 @@ class Oracle:
         if live.error:
             self.refused_live[live.error[:100]] += 1
             return
-        if history.error:
-            if is_refusal(history.error):
-                self.refused[generalised(history.error)] += 1
-                return
+        if history.error and is_refusal(history.error):
+            self.refused[generalised(history.error)] += 1
+            return
         unknown = []
         for difference in comparison.differences:
             text = reason(comparison, difference)
@@ -698,7 +781,9 @@ def is_refusal(text: str) -> bool:
 
 
 def generalised(text: str) -> str:
-    return text[:90]
+    """What the look back said, without the column's name and what Perspective made of it."""
+    text = text.partition(" Abort(")[0]
+    return re.sub(r"^.*?(?=is of the type|search\(|[a-z_]+\(\))", "… ", text)[:110]
 
 
 def random_window(rng: random.Random) -> dict[str, int]:

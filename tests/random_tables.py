@@ -130,7 +130,7 @@ class RandomTable:
 
     def statements(self, database: str) -> Iterator[str]:
         """The SQL that makes it; NaN and infinity, which SQL can't write, are NULL here."""
-        yield f"CREATE DATABASE `{database}` PRECISION '{self.precision}' KEEP {KEEP}d"
+        yield f"CREATE DATABASE `{database}` PRECISION '{self.precision}' KEEP {KEEP}d VGROUPS 2 BUFFER 3"
         columns = ", ".join(
             f"`{name}` {kind}" for name, kind in {self.key: "TIMESTAMP", **self.columns}.items()
         )

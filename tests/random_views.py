@@ -25,6 +25,7 @@ ROLLUP, FLAT, TOTAL = "rollup", "flat", "total"
 SORTS = ("asc", "desc", "asc abs", "desc abs")
 COLUMN_SORTS = ("col asc", "col desc", "col asc abs", "col desc abs")
 WITH_COLUMN = ("max by", "min by", "weighted mean")  # aggregates that name a second column
+ENDS = ("first", "last", "last by index", "last minus first")
 CHOICES = ("any", "dominant", "high", "low")  # with several right values, or one of the engine's own
 REFUSED_HERE = ("high minus low",)  # by the gate, since they end the engine
 TIME_STEPS = [
@@ -105,7 +106,7 @@ class Expressions:
                 name = self.pick("pow", "root", "logn", "mod", "percent_of")
                 return f"{name}({self.number(down)}, {self.pick('2', '3', '10')})"
             case 8:
-                return f"{self.pick('clamp', 'iclamp')}(0, {self.float(down)}, 10)"
+                return f"{self.pick('clamp', 'iclamp')}(0, float({self.column(FLOAT, 'pi')}), 10)"
             case 9:
                 return f"coalesce({self.number(down)}, {self.constant()})"
             case 10:
@@ -219,17 +220,11 @@ class Expressions:
         return f"if ({self.boolean(depth)}) {{ {make(depth)} }} else {{ {make(depth)} }}"
 
 
-def is_choice(view: View, column: str) -> bool:
-    """Whether a column's aggregate has not just one right value, to sort by."""
-    aggregate = view.get("aggregates", {}).get(column)
-    return isinstance(aggregate, list) or aggregate in CHOICES
-
-
 class Views:
     """Makes views of a table.
 
     columns: the table's, with their types. aggregates and operators: what is offered for each type; an
-    aggregate is a name, or a list of a name and a column's type.
+    aggregate is a name, or a list of a name and a column's type. has_ties: whether rows have the same time.
     """
 
     def __init__(
@@ -239,8 +234,10 @@ class Views:
         values: Mapping[str, Sequence[Any]],
         aggregates: Mapping[str, Sequence[str]],
         operators: Mapping[str, Sequence[str]],
+        has_ties: bool,
     ):
         self.rng = rng
+        self.choices = CHOICES + (ENDS if has_ties else ())
         self.table = dict(columns)
         self.values = values
         self.aggregates = aggregates
@@ -284,8 +281,23 @@ class Views:
             chosen = {name: self.aggregate(name) for name in names if name in touched and rng.random() < 0.7}
             if chosen := {name: value for name, value in chosen.items() if value}:
                 view["aggregates"] = chosen
-            view["sort"] = [one for one in view.get("sort", []) if not is_choice(view, one[0])]
+            view["sort"] = [
+                [name, order.replace(" abs", "") if self.is_text(view, name) else order]
+                for name, order in view.get("sort", [])
+                if not self.is_choice(view, name)
+            ]
         return {name: value for name, value in view.items() if value or name == "columns"}
+
+    def is_choice(self, view: View, column: str) -> bool:
+        """Whether a column's aggregate has not just one right value, to sort by."""
+        aggregate = view.get("aggregates", {}).get(column)
+        return isinstance(aggregate, list) or aggregate in self.choices
+
+    def is_text(self, view: View, name: str) -> bool:
+        """Whether what is sorted by has no absolute value."""
+        aggregate = view.get("aggregates", {}).get(name, "count")
+        is_counted = "count" in aggregate and name not in view.get("group_by", [])
+        return self.types[name] not in NUMERIC and not is_counted
 
     def sample(self, names: Sequence[str], count: int) -> list[str]:
         return self.rng.sample(list(names), min(count, len(names)))
