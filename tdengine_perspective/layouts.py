@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 def read_layout(file: str, histories: Mapping[str, str] = NO_HISTORIES) -> str:
     """How the page is to arrange its viewers, as JSON: a list of configurations, `null` without a file.
 
-    A viewer with a `time` looks back; one of a table of `histories` (which have the live one's name each) that
-    says none does so at all rows.
+    A viewer with a `time` looks back; one of a table of `histories` (each with the live one's name) that says
+    none does so at all rows.
 
     Raises SettingError, in one line, for a file that is no such thing; logs what of it there is no more.
     """

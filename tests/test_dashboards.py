@@ -85,7 +85,9 @@ def test_a_folder_without_a_dashboard_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_page_has_a_menu_and_shows_the_one_of_its_address(
-    server: Server, folder: Path, page: Page
+    server: Server,
+    folder: Path,
+    page: Page,  # noqa: F811
 ) -> None:
     page.tab.goto(f"http://localhost:{server.port}/plant#time=all")
     page.tab.wait_for_selector('section[aria-label="The plant"]')

@@ -19,7 +19,7 @@ from tdengine_perspective.history.questions import Questions
 from tdengine_perspective.history.sessions import MakeHandler, Session
 from tdengine_perspective.history.spans import Span
 from tdengine_perspective.history.workers import Worker
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import LATEST, TableSettings
 from tdengine_perspective.tdengine import TDengine
 
 NICENESS = 10  # also of the asking workers: the live side goes first
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Answering:
     """The viewers' sessions, and those who ask TDengine for them."""
 
-    def __init__(self, pipe: Connection, settings: Settings, make_handler: MakeHandler):
+    def __init__(self, pipe: Connection, settings: TableSettings, make_handler: MakeHandler):
         self.pipe = pipe
         self.settings = settings
         self.make_handler = make_handler
@@ -43,7 +43,7 @@ class Answering:
         self.sessions: dict[int, Session] = {}
         self.lock = threading.Lock()
         self.workers = [
-            Worker(self.tdengine, self.questions, self.columns_changed)
+            Worker(self.tdengine, settings.rows == LATEST, self.questions, self.columns_changed)
             for _ in range(settings.perspective_history_workers)
         ]
 
@@ -112,7 +112,7 @@ def end_all() -> None:
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
-def run(pipe: Connection, settings: Settings, make_handler: MakeHandler) -> None:
+def run(pipe: Connection, settings: TableSettings, make_handler: MakeHandler) -> None:
     """The child process: answer what comes through the pipe, until that is closed."""
     os.setpgid(0, 0)  # so that its workers end with it, see end_all
     multiprocessing.current_process().daemon = False  # so that it may have children

@@ -12,7 +12,7 @@ from tdengine_perspective.engine import memory_in_use
 from tdengine_perspective.history.messages import Begun, Failed, Learnt, Rows
 from tdengine_perspective.history.words import NotAnswered
 from tdengine_perspective.mirror.reader import is_supertable, read_clock
-from tdengine_perspective.mirror.schema import Schema, read_schema
+from tdengine_perspective.mirror.schema import SUBTABLE, Schema, read_schema
 from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import (
     DRIVER_OPTIONS,
@@ -41,8 +41,9 @@ NO_ROWS = pickle.dumps([])
 class Asker:
     """One connection to TDengine, and the table's columns as it last found them."""
 
-    def __init__(self, tdengine: TDengine, timeout: int, pipe: Connection):
+    def __init__(self, tdengine: TDengine, shows_subtable: bool, timeout: int, pipe: Connection):
         self.tdengine = tdengine
+        self.shows_subtable = shows_subtable  # always, and not only where the rows need it
         self.timeout = timeout
         self.options = {**DRIVER_OPTIONS, "read_timeout": str(timeout + 2 * ENDING)}
         self.pipe = pipe
@@ -99,7 +100,8 @@ class Asker:
         except Absent:
             check_spelling(self.connection, self.tdengine)
             raise
-        if schema.may_show_subtable and is_supertable(self.connection, self.tdengine):
+        is_wanted = self.shows_subtable and SUBTABLE not in schema.perspective
+        if is_wanted or (schema.may_show_subtable and is_supertable(self.connection, self.tdengine)):
             schema = replace(schema, shows_subtable=True)
         schema = replace(schema, as_bytes=self.as_bytes)
         if is_asked or schema != self.schema:
@@ -127,13 +129,13 @@ def limited(result: Iterable[tuple]) -> list[tuple]:
     return rows
 
 
-def run(pipe: Connection, tdengine: TDengine, timeout: int) -> None:
+def run(pipe: Connection, tdengine: TDengine, shows_subtable: bool, timeout: int) -> None:
     """The child process: answer each SELECT that comes through the pipe, until that is closed.
 
     timeout: seconds after which the other side gives a question up and has TDengine end it.
     """
     silence_driver()
-    asker = Asker(tdengine, timeout, pipe)
+    asker = Asker(tdengine, shows_subtable, timeout, pipe)
     try:
         while memory_in_use() < MAX_MEMORY:
             pipe.send(asker.answer(pipe.recv()))

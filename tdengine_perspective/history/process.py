@@ -36,7 +36,7 @@ from tdengine_perspective.history.messages import (
     Rubbish,
     Told,
 )
-from tdengine_perspective.settings import Settings
+from tdengine_perspective.tables import TableSettings
 
 MAX_LOOKING_BACK = 100  # viewers at once: each has a thread
 RESTART_DELAY = 0.2  # seconds
@@ -144,7 +144,7 @@ class Viewer:
 class LookBack:
     """All viewers that look back, and their process. All on the event loop's thread, but for `run`."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: TableSettings):
         self.settings = settings
         self.connections = Connections(MAX_LOOKING_BACK)
         self.viewers: dict[int, Viewer] = {}

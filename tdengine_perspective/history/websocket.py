@@ -1,4 +1,4 @@
-"""Owns the WebSocket of a viewer that looks back: /history?time=24h, and &table= for another than the first."""
+"""Owns the WebSocket of a viewer that looks back: /history?time=24h, &table= for another than the first."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping

@@ -22,8 +22,15 @@ ATTEMPTS = 2  # at a question, with a new worker each
 class Worker:
     """One asking worker, and the thread that gives it questions."""
 
-    def __init__(self, tdengine: TDengine, questions: Questions, columns_changed: Callable[[], None]):
+    def __init__(
+        self,
+        tdengine: TDengine,
+        shows_subtable: bool,
+        questions: Questions,
+        columns_changed: Callable[[], None],
+    ):
         self.tdengine = tdengine
+        self.shows_subtable = shows_subtable
         self.questions = questions
         self.columns_changed = columns_changed
         self.process: BaseProcess | None = None
@@ -55,7 +62,9 @@ class Worker:
         self.questions.fail(question, Problem("the processes that ask TDengine end; it will be tried again"))
 
     def start(self) -> None:
-        self.process, self.pipe = start_child(asking.run, self.tdengine, self.questions.timeout)
+        self.process, self.pipe = start_child(
+            asking.run, self.tdengine, self.shows_subtable, self.questions.timeout
+        )
 
     def wait(self, question: Question) -> None:
         """Wait for a question's answer, its time limit, or that nobody wants it any more.
