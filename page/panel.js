@@ -236,11 +236,11 @@ export class Panel {
     this.#say(""); // its user sees to it now
   }
 
-  /** The viewer tells of it late, and not while the page itself changes it. */
+  /** The viewer tells of it late, and not while the page itself changes it; without a connection it may never. */
   async #noteWhatIsArrangedJustNow() {
-    if (!this.#viewer) return;
-    await Promise.race([this.#changing.catch(() => {}), sleep(LAST_DRAWING)]);
-    await this.#noteArrangement(this.#viewer);
+    if (!this.#viewer || this.#connection.isOver) return;
+    const noted = this.#changing.catch(() => {}).then(() => this.#viewer && this.#noteArrangement(this.#viewer));
+    await Promise.race([noted, sleep(LAST_DRAWING)]);
   }
 
   async #nameSection() {
