@@ -8,6 +8,7 @@ import { describeTime, filterAnew, retime, retitle } from "./timeline.js";
 import { LIVE, writeForLayout } from "./timespan.js";
 import { sleep } from "./waiting.js";
 
+const ARRANGEMENT = ["plugin", "columns", "group_by", "split_by", "sort", "filter", "aggregates"];
 const LAST_DRAWING = 2000; // ms that a viewer has which is to go
 
 export class Panel {
@@ -26,6 +27,7 @@ export class Panel {
   #kept = null; // the same as {workspace, schema, config} before something of it was left out here
   #turns = 0; // how often it has been shown: only the newest counts
   #isChanging = false;
+  #changing = Promise.resolve(); // until the page has changed it
   #fault = Object.assign(document.createElement("p"), { className: "fault", role: "status", hidden: true });
   #retry = null; // draws the panel once more, where that failed
 
@@ -107,6 +109,7 @@ export class Panel {
    */
   async #draw(source, config, isNewest) {
     const { table, facts } = source;
+    await this.#noteWhatIsArrangedJustNow();
     this.#noteFilters(config);
     const kept = this.#kept ?? (this.#arranged && { ...this.#made, config: this.#config, workspace: this.#arranged });
     if (!kept) {
@@ -150,6 +153,8 @@ export class Panel {
     const { source } = this;
     if (this.#retry) return this.#retry();
     if (!this.isDrawn) return;
+    await this.#noteArrangement(this.#viewer);
+    if (this.source !== source) return;
     this.#noteFilters(config);
     const isNew = (name) => canonical(config[name]) !== canonical(this.#config[name]);
     let changes = Object.fromEntries(Object.entries(config).filter(([name]) => isNew(name)));
@@ -236,6 +241,13 @@ export class Panel {
     this.#say(""); // its user sees to it now
   }
 
+  /** The viewer tells of it late, and not while the page itself changes it; without a connection it may never. */
+  async #noteWhatIsArrangedJustNow() {
+    if (!this.#viewer || this.#connection.isOver) return;
+    const noted = this.#changing.catch(() => {}).then(() => this.#viewer && this.#noteArrangement(this.#viewer));
+    await Promise.race([noted, sleep(LAST_DRAWING)]);
+  }
+
   async #nameSection() {
     this.#section.ariaLabel = (await this.save()).title ?? "";
   }
@@ -251,31 +263,44 @@ export class Panel {
   }
 
   #change(changes) {
-    return this.#act(async () => {
+    return this.#act(Object.keys(changes), async () => {
       await this.#viewer.restore(changes);
       if (changes.expressions) await configureColumns(this.#viewer, changes);
     });
   }
 
   #rearrange(workspace) {
-    return this.#act(() => this.#viewer.restoreWorkspace(workspace));
+    return this.#act(["filter", "title"], () => this.#viewer.restoreWorkspace(workspace));
   }
 
-  /** Changes the viewer so that it does not pass for its user's arrangement. */
-  async #act(act) {
+  /** Changes those fields of the viewer so that it does not pass for its user's arrangement, unless he does it, too. */
+  #act(fields, act) {
+    this.#changing = this.#changeWith(fields, act);
+    return this.#changing;
+  }
+
+  async #changeWith(fields, act) {
     const viewer = this.#viewer;
+    const before = this.#seen;
     this.#isChanging = true;
     try {
       await act();
       const workspace = await viewer.saveWorkspace();
       if (viewer !== this.#viewer) return;
       this.#seen = workspace;
-      if (this.#arranged) this.#arranged = workspace;
+      if (this.#arranged || !isAlike(before, workspace, fields)) this.#arranged = workspace;
       else this.#own = canonical(workspace);
     } finally {
       this.#isChanging = false;
     }
   }
+}
+
+/** Whether two workspaces are arranged alike but for some fields. */
+function isAlike(one, other, fields) {
+  const others = ARRANGEMENT.filter((name) => !fields.includes(name));
+  const pick = (config) => Object.fromEntries(others.map((name) => [name, config[name]]));
+  return canonical(mapPanels(one, pick)) === canonical(mapPanels(other, pick));
 }
 
 /** Restores what `restore` dropped: what was configured for an expression's column, before there was one. */
