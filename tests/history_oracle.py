@@ -300,6 +300,12 @@ class Comparison:
             begin = place
         return True
 
+    def plain(self, value: Any) -> Any:
+        """The same for numbers but for their last bits, and for the engine's zeros in a split's columns."""
+        if self.view.get("split_by") and not value:
+            return None
+        return float(f"{value:.9g}") if is_number(value) else value
+
     def is_order_as_good(self, mine: list, other: list) -> bool:
         """Whether only such groups stand elsewhere as are sorted by numbers alike but for their last bits."""
         if len(mine) != len(other) or same_paths(mine, other):
@@ -537,11 +543,6 @@ def rank(value: Any, is_absolute: bool) -> Any:
     if not is_absolute or isinstance(value, str):
         return value
     return abs(value or 0)
-
-
-def plain_number(value: Any) -> Any:
-    """The same for what are the same numbers but for their last bits; nothing for the engine's zeros."""
-    return float(f"{value:.9g}") if is_number(value) else value
 
 
 def as_key(path: list) -> str:
