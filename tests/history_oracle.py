@@ -290,7 +290,7 @@ class Comparison:
                 continue
             mine, other = (
                 sorted(
-                    repr([plain_number(values[at]) for values in columns.values()])
+                    repr([self.plain(values[at]) for values in columns.values()])
                     for at in range(begin, place)
                 )
                 for columns in (live, history)
