@@ -562,7 +562,11 @@ def is_nothing_as_zero(difference: Difference) -> bool:
 
 def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
     return (
-        bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+        bool(comparison.view.get("split_by"))
+        and not comparison.is_grouped
+        and difference.what in ("value", "part")
+        and not difference.live
+        and not difference.history
     )
 
 
