@@ -290,7 +290,7 @@ class Comparison:
                 continue
             mine, other = (
                 sorted(
-                    repr([plain_number(values[at]) for values in columns.values()])
+                    repr([self.plain(values[at]) for values in columns.values()])
                     for at in range(begin, place)
                 )
                 for columns in (live, history)
@@ -299,6 +299,12 @@ class Comparison:
                 return False
             begin = place
         return True
+
+    def plain(self, value: Any) -> Any:
+        """The same for numbers but for their last bits, and for the engine's zeros in a split's columns."""
+        if self.view.get("split_by") and not value:
+            return None
+        return float(f"{value:.9g}") if is_number(value) else value
 
     def is_order_as_good(self, mine: list, other: list) -> bool:
         """Whether only such groups stand elsewhere as are sorted by numbers alike but for their last bits."""
@@ -539,11 +545,6 @@ def rank(value: Any, is_absolute: bool) -> Any:
     return abs(value or 0)
 
 
-def plain_number(value: Any) -> Any:
-    """The same for what are the same numbers but for their last bits; nothing for the engine's zeros."""
-    return float(f"{value:.9g}") if is_number(value) else value
-
-
 def as_key(path: list) -> str:
     return repr([float(value) if is_number(value) else value for value in path])
 
@@ -561,7 +562,11 @@ def is_nothing_as_zero(difference: Difference) -> bool:
 
 def is_zero_in_split(comparison: Comparison, difference: Difference) -> bool:
     return (
-        bool(comparison.view.get("split_by")) and not comparison.is_grouped and is_nothing_as_zero(difference)
+        bool(comparison.view.get("split_by"))
+        and not comparison.is_grouped
+        and difference.what in ("value", "part")
+        and not difference.live
+        and not difference.history
     )
 
 
