@@ -64,7 +64,8 @@ class PageHandler(Handler):
     def get(self) -> None:
         name = self.last_name()
         if name:
-            self.set_header("Location", f"./{name}/")  # from where the browser is, which a proxy may not tell
+            query = f"?{self.request.query}" if self.request.query else ""
+            self.set_header("Location", f"./{name}/{query}")  # from where the browser is
             self.set_status(302)
             return
         page = PAGE.read_bytes()

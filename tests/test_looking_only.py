@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import perspective
 import pytest
 from conftest import TDengine
-from support import Process, python, wait_for
+from support import Process, answers, free_port, python, wait_for
 from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
 from viewers import Viewer, wait_until_closed
@@ -249,6 +249,30 @@ def test_the_token_may_come_beside_a_proxys_password(filled: dict[str, str], hea
         assert TOKEN not in server.process.output
 
 
+def test_a_proxys_password_and_a_token_let_in_together_and_not_alone(filled: dict[str, str]) -> None:
+    port = free_port()
+    with (
+        serving({**filled, "PERSPECTIVE_TOKEN": TOKEN}) as server,
+        Process(
+            python("tests/reverse_proxy.py", str(port), str(server.port), "--login", "me:mine")
+        ) as process,
+    ):
+        wait_for(lambda: answers(port), "the proxy")
+        proxy = Server(process, port)
+        password, token = {"Authorization": "Basic bWU6bWluZQ=="}, {"X-Perspective-Token": TOKEN}
+        assert proxy.get("/meters/health", **password, **token)[0] in (200, 503)
+        assert proxy.get("/meters", **password)[0] == 200, "led to /meters/"
+        for one in (password, token, {"Authorization": f"Bearer {TOKEN}"}):
+            assert proxy.get("/meters/health", **one)[0] == 401
+
+        async def look() -> list[str]:
+            address = f"ws://127.0.0.1:{port}/meters/websocket?token={TOKEN}"
+            async with Viewer(address, password) as viewer:
+                return await viewer.client.get_hosted_table_names()
+
+        wait_for(lambda: asyncio.run(look()) == ["meters_values"], "the table")
+
+
 def test_a_page_of_another_origin_may_send_the_token(server: Server) -> None:
     """Its browser asks before."""
     answer = urllib.request.urlopen(
@@ -280,9 +304,10 @@ def test_who_forgets_the_slash_behind_a_proxys_path_is_led_to_it(
     server: Server, headers: dict[str, str], leads_to: str | None
 ) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    connection.request("GET", "/", headers=headers)
+    connection.request("GET", "/?server=x", headers=headers)
     answer = connection.getresponse()
-    assert (answer.status, answer.getheader("Location")) == ((302, leads_to) if leads_to else (200, None))
+    led = (302, f"{leads_to}?server=x") if leads_to else (200, None)
+    assert (answer.status, answer.getheader("Location")) == led
     connection.close()
 
 
