@@ -18,6 +18,7 @@ import perspective
 import tornado.ioloop
 import tornado.web
 
+from tdengine_perspective.addresses import address_elsewhere, local_address
 from tdengine_perspective.dashboards import Dashboards
 from tdengine_perspective.downloads import DownloadHandler, Downloads
 from tdengine_perspective.engine import prepare_engine
@@ -145,9 +146,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     listener = listen(make_app(viewers, histories, mirrors, admission, dashboards), settings)
     readers = [ReaderProcess(table) for table in tables]
     log.info(
-        "serves http://%s:%s/ to %s: %s of TDengine at %s",
-        settings.perspective_host,
-        settings.perspective_port,
+        "serves %s to %s: %s of TDengine at %s",
+        " and ".join(filter(None, (local_address(settings), address_elsewhere(settings)))),
         admission.who_can_read,
         ", ".join(table.table for table in tables),
         readers[0].tdengine.url,

@@ -6,10 +6,14 @@
 # three times in ten seconds ends the run with status 1, as does a dashboard's port that is taken at the start. A wrong
 # option is status 2.
 set -eu
-case ${PERSPECTIVE_LAYOUT:-} in
-    '' | /*) ;;
-    *) export PERSPECTIVE_LAYOUT="$PWD/$PERSPECTIVE_LAYOUT" ;;
-esac
+# Files are named from where this was called.
+for name in PERSPECTIVE_LAYOUT PERSPECTIVE_TABLES TAOS_CA; do
+    eval "file=\${$name:-}"
+    case $file in
+        '' | /*) ;;
+        *) export "$name=${PWD%/}/$file" ;;
+    esac
+done
 CDPATH='' cd -- "$(dirname -- "$0")"
 
 EMULATOR=tdengine_emulator
@@ -28,13 +32,19 @@ if sys.platform == "linux":
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 '
 
-# Ends the run where a setting makes no sense: each part would only die of it.
-CHECK_SETTINGS='
+# Prints where things are by the settings, a line each. Ends the run where one makes no sense: each part would die of it.
+READ_SETTINGS='
+from tdengine_perspective.addresses import address_elsewhere, local_address, local_host, static_page, static_page_needs
 from tdengine_perspective.settings import SettingError, Settings
+from tdengine_perspective.tdengine import TDengine
 try:
-    Settings.from_environment()
+    settings = Settings.from_environment()
 except SettingError as error:
     raise SystemExit(f"run.sh: {error}")
+tdengine = TDengine.of(settings)
+print(tdengine.host, tdengine.port, tdengine.url, "by TLS" if tdengine.has_tls else "", sep="\n")
+print(local_host(settings), settings.perspective_port, local_address(settings), sep="\n")
+print(address_elsewhere(settings) or "", static_page_needs(settings), static_page(settings), sep="\n")
 '
 
 usage() {
@@ -75,7 +85,7 @@ start() {
     [ -p "$state/$part.pipe" ] || mkfifo "$state/$part.pipe"
     pass_on "$state/$part.output" <"$state/$part.pipe" &
     echo $! >"$state/$part.listener"
-    [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$TAOS_PORT" --data "$EMULATOR_DATA"
+    [ "$part" != $EMULATOR ] || set -- -m $EMULATOR --port "$taos_port" --data "$EMULATOR_DATA"
     venv/bin/python -S -c "$LEAD_A_GROUP" "$@" </dev/null >"$state/$part.pipe" 2>&1 &
     echo $! >"$state/$part.pid"
 }
@@ -83,7 +93,7 @@ start() {
 # Waits until the emulator answers, or does not run any more; no longer than 10 seconds, nor than until a signal comes.
 wait_for_emulator() {
     tries=0
-    until answers 127.0.0.1 "$TAOS_PORT" || ! runs $EMULATOR || [ -n "$stopping" ] || [ $tries -ge 120 ]; do
+    until answers 127.0.0.1 "$taos_port" || ! runs $EMULATOR || [ -n "$stopping" ] || [ $tries -ge 120 ]; do
         sleep 0.05 || :
         tries=$((tries + 1))
     done
@@ -177,27 +187,29 @@ for argument; do
     esac
 done
 
-TAOS_HOST=${TAOS_HOST:-localhost}
-TAOS_PORT=${TAOS_PORT:-6041}
-PERSPECTIVE_PORT=${PERSPECTIVE_PORT:-8080}
-export TAOS_HOST TAOS_PORT PERSPECTIVE_PORT
 export PYTHONUNBUFFERED=1
-
-case ${PERSPECTIVE_HOST:-} in
-    '' | 127.0.0.1 | ::1 | 0.0.0.0 | ::) host=localhost ;;
-    *) host=$PERSPECTIVE_HOST ;;
-esac
-dashboard=http://$host:$PERSPECTIVE_PORT/
-static_page=http://localhost:8081/prsp-viewer.html
-[ "$host:$PERSPECTIVE_PORT" = localhost:8080 ] || static_page="$static_page?server=$host:$PERSPECTIVE_PORT"
 
 # A signal only leaves a note, so that it cannot fall between the start of a part and the note of its process id.
 stopping=
 trap 'stopping=yes' INT TERM HUP PIPE
 
 sh install.sh requirements.txt
-venv/bin/python -S -c "$CHECK_SETTINGS"
-if answers "$host" "$PERSPECTIVE_PORT"; then
+places=$(venv/bin/python -S -c "$READ_SETTINGS")
+{
+    read -r taos_host
+    read -r taos_port
+    read -r taos
+    read -r taos_tls
+    read -r host
+    read -r port
+    read -r dashboard
+    read -r elsewhere
+    read -r static_page_needs
+    read -r static_page
+} <<END
+$places
+END
+if answers "$host" "$port"; then
     say "something answers at $dashboard already, perhaps another dashboard: set PERSPECTIVE_PORT to a free port" >&2
     exit 1
 fi
@@ -208,20 +220,20 @@ given_up=
 state=$(mktemp -d)
 trap finish EXIT
 
-case $TAOS_HOST in
+case $taos_tls$taos_host in
     localhost | 127.0.0.1 | ::1)
-        if answers "$TAOS_HOST" "$TAOS_PORT"; then
-            say "a TDengine or emulator answers on $TAOS_HOST:$TAOS_PORT: using it"
+        if answers "$taos_host" "$taos_port"; then
+            say "a TDengine or emulator answers on $taos: using it"
         else
-            say "no TDengine on $TAOS_HOST:$TAOS_PORT: starting the emulator there (a stand-in, not TDengine)"
+            say "no TDengine on $taos: starting the emulator there (a stand-in, not TDengine)"
             emulator=$EMULATOR
             start $EMULATOR
             # The emulator listens on 127.0.0.1 alone.
-            [ "$TAOS_HOST" != ::1 ] || TAOS_HOST=127.0.0.1
+            [ "$taos_host" != ::1 ] || export TAOS_HOST=127.0.0.1
             wait_for_emulator # the others could only complain that it is not there yet
         fi
         ;;
-    *) say "TDengine is to be on $TAOS_HOST:$TAOS_PORT" ;;
+    *) say "TDengine is to be on $taos${taos_tls:+, $taos_tls}" ;;
 esac
 [ -z "$stopping" ] || exit 0
 table=${TAOS_DATABASE:-power}.${TAOS_TABLENAME:-meters}
@@ -235,8 +247,8 @@ for part in $wanted; do
     start "$part"
     parts="$parts $part"
 done
-say "the dashboard is at $dashboard"
-say "or serve the page yourself: python -m http.server 8081, and open $static_page"
+say "the dashboard is at $dashboard${elsewhere:+, on other machines at $elsewhere}"
+say "or serve the page yourself: python -m http.server 8081${static_page_needs:+, with $static_page_needs}, and open $static_page"
 
 opener=$(find_opener)
 while [ -z "$stopping" ]; do
@@ -244,7 +256,7 @@ while [ -z "$stopping" ]; do
     for part in $emulator $parts; do
         [ -n "$stopping" ] || runs "$part" || revive "$part"
     done
-    if [ -n "$opener" ] && answers "$host" "$PERSPECTIVE_PORT"; then
+    if [ -n "$opener" ] && answers "$host" "$port"; then
         # A browser that it starts stays when the terminal closes.
         (trap '' HUP && exec "$opener" "$dashboard") </dev/null >/dev/null 2>&1 &
         opener=

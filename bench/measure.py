@@ -95,6 +95,9 @@ def settings(tdengine: TDengine) -> dict[str, str]:
         "TAOS_USER": tdengine.user,
         "TAOS_PASSWORD": tdengine.password,
         "TAOS_DATABASE": tdengine.database,
+        "TAOS_DSN": "",
+        "TAOS_TLS": "",
+        "TAOS_CA": "",
         "TAOS_URL": f"taosws://{tdengine.user}:{tdengine.password}@{tdengine.url}",
     }
 

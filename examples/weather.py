@@ -10,9 +10,11 @@ import os
 import random
 import sys
 import time
+from dataclasses import replace
 
 import taosws
 
+from tdengine_perspective.settings import SettingError, Settings
 from tdengine_perspective.tdengine import TDengine, TDengineError, connect
 
 STATIONS = ["Harbour", "Airport", "Summit"]
@@ -20,14 +22,10 @@ STATIONS = ["Harbour", "Airport", "Summit"]
 
 def main() -> None:
     seconds = int(sys.argv[1]) if sys.argv[1:] else 1_000_000_000
-    tdengine = TDengine(
-        host=os.environ.get("TAOS_HOST") or "localhost",
-        port=int(os.environ.get("TAOS_PORT") or 6041),
-        user=os.environ.get("TAOS_USER") or "root",
-        password=os.environ.get("TAOS_PASSWORD") or "taosdata",
-        database=os.environ.get("TAOS_DATABASE") or "weather",
-        table="stations",
-    )
+    settings = Settings.from_environment()
+    tdengine = replace(TDengine.of(settings), table="stations")
+    if not os.environ.get("TAOS_DATABASE"):
+        tdengine = replace(tdengine, database="weather")
     connection, _version = connect(tdengine)
     connection.execute(f"CREATE DATABASE IF NOT EXISTS `{tdengine.database}`")
     connection.execute(f"USE `{tdengine.database}`")
@@ -60,7 +58,7 @@ def readings(number: int, timestamps: list[int]) -> object:
 if __name__ == "__main__":
     try:
         main()
-    except (TDengineError, taosws.Error) as error:
+    except (SettingError, TDengineError, taosws.Error) as error:
         raise SystemExit(f"weather: {error}") from None
     except KeyboardInterrupt:
         pass

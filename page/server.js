@@ -24,7 +24,8 @@ class Server {
   }
 
   ask(path) {
-    const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
+    // Not as Authorization, which takes the password that a proxy may want.
+    const headers = this.token ? { "X-Perspective-Token": this.token } : {};
     const signal = AbortSignal.timeout(ANSWER_TIMEOUT);
     return fetch(this.url(path), { headers, signal, cache: "no-store" });
   }

@@ -2,7 +2,10 @@
 
 Each room keeps a promise, and imports lead from the bottom of this list to its top, never back:
 
+    dsn             where TDengine is, in one line, with its login
+    certificates    who vouches for TDengine, where it speaks TLS
     settings        the environment as one frozen object; bad input gets one line
+    addresses       the addresses that are printed
     tables          which tables a server keeps, each with settings of its own
     rest            asking TDengine over REST, directly
     tdengine        reaching TDengine; an error is one line that says what to do

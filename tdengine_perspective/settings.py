@@ -4,7 +4,6 @@ A setting is declared once, here: its name (that of the field, in capitals), def
 What `--help` says and what the documentation's table has to say come from it.
 """
 
-import ipaddress
 import os
 import re
 import textwrap
@@ -12,6 +11,9 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
+
+from tdengine_perspective.certificates import CertificateFileError, authorities
+from tdengine_perspective.dsn import DSNError, is_host, read_dsn
 
 # TDengine's units of a span, in ms.
 SPAN_UNITS = {"a": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -63,8 +65,9 @@ def time_span(name: str, text: str) -> str:
 
 def host_name(name: str, text: str) -> str:
     """Reads a host's name or address. Raises SettingError; its text does not repeat a password."""
-    if re.fullmatch(r"[\w.-]+", text) or is_address(text):
-        return text
+    bare = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text  # IPv6, as in an address of the web
+    if is_host(bare):
+        return bare
     found = re.fullmatch(r"(?:\w+://)?(?:[^/]*@)?(\[[^\]/]+\]|[^\[\]/:@\s]+)(?::(\d+))?(?:[/?].*)?", text)
     such = f"{name}={found[1].strip('[]')}" if found else f"{name}=localhost"
     if found and found[2]:
@@ -72,12 +75,28 @@ def host_name(name: str, text: str) -> str:
     raise SettingError(f"{name}: must be a host's name or address and nothing else, such as {such}")
 
 
-def is_address(text: str) -> bool:
+def data_source_name(name: str, text: str) -> str:
+    """Checks an address of TDengine. Raises SettingError; its text repeats nothing of it."""
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+        read_dsn(text)
+    except DSNError as error:
+        raise SettingError(f"{name} {error}") from None
+    return text
+
+
+def certificate_file(name: str, text: str) -> str:
+    """Checks a file of authorities' certificates. Raises SettingError."""
+    try:
+        authorities(text)
+    except CertificateFileError as error:
+        raise SettingError(str(error)) from None
+    return text
+
+
+def yes_or_no(name: str, text: str) -> str:
+    if text not in ("yes", "no"):
+        raise SettingError(f"{name}={text}: must be yes or no")
+    return text
 
 
 def tdengine_name(longest: int) -> Callable[[str, str], str]:
@@ -108,9 +127,11 @@ def perspective_name(name: str, text: str) -> str:
     return text
 
 
-def setting(default: Any, meaning: str, read: Callable[[str, str], Any] = any_text) -> Any:
+def setting(
+    default: Any, meaning: str, read: Callable[[str, str], Any] = any_text, is_secret: bool = False
+) -> Any:
     """A field of Settings. `read` makes the value of the variable's name and text, or raises SettingError."""
-    return field(default=default, metadata={"meaning": meaning, "read": read})
+    return field(default=default, repr=not is_secret, metadata={"meaning": meaning, "read": read})
 
 
 @dataclass(frozen=True)
@@ -123,7 +144,19 @@ class Settings:
     taos_host: str = setting("localhost", "where taosAdapter answers", host_name)
     taos_port: int = setting(6041, "its port", whole_number(1, 65535))
     taos_user: str = setting("root", "TDengine's user")
-    taos_password: str = setting("taosdata", "that user's password")
+    taos_password: str = setting("taosdata", "that user's password", is_secret=True)
+    taos_tls: str = setting("no", "yes where taosAdapter speaks TLS there", yes_or_no)
+    taos_ca: str = setting(
+        "",
+        "a PEM file of the authority that signed its certificate; else one that the system trusts",
+        certificate_file,
+    )
+    taos_dsn: str = setting(
+        "",
+        "the place and login in one, instead of the above, such as taosws+wss://gw.example.org:443?token=…",
+        data_source_name,
+        is_secret=True,
+    )
     taos_database: str = setting("power", "the database", tdengine_name(LONGEST_DATABASE))
     taos_tablename: str = setting("meters", "the table in it", tdengine_name(LONGEST_TABLE))
     perspective_host: str = setting("127.0.0.1", "where to listen", host_name)
@@ -143,7 +176,14 @@ class Settings:
     perspective_allowed_origins: str = setting(
         "", "other pages that may show it, such as https://meters.example.org; commas between several"
     )
-    perspective_token: str = setting("", "what viewers must know: ?token= in the page's address")
+    perspective_token: str = setting(
+        "", "what viewers must know: ?token= in the page's address", is_secret=True
+    )
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether TDengine is spoken to by TLS."""
+        return read_dsn(self.taos_dsn).has_tls if self.taos_dsn else self.taos_tls == "yes"
 
     perspective_history_workers: int = setting(
         2, "processes that ask TDengine for those who look back; 0: nobody can", whole_number(0, 16)
@@ -184,7 +224,14 @@ class Settings:
             if text:
                 check_characters(name, text)
                 found[each.name] = each.metadata["read"](name, text)
-        return cls(**found)
+        settings = cls(**found)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises SettingError for what does not go together."""
+        if self.taos_ca and not self.has_tls:
+            raise SettingError("TAOS_CA: set TAOS_TLS=yes, too, or a TAOS_DSN with wss")
 
 
 def describe_settings(prefix: str = "") -> str:

@@ -5,13 +5,21 @@ To be used in the processes that talk to TDengine, each of which is a child that
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from tdengine_perspective.rest import TIMEOUT, NotTDengine, RestError, ask
+from tdengine_perspective.certificates import (
+    CertificateFileError,
+    authorities,
+    describe_mistrust,
+    tls_context,
+)
+from tdengine_perspective.dsn import in_url, read_dsn
+from tdengine_perspective.rest import TIMEOUT, NotAdmitted, NotTDengine, RestError, WantsTLS, ask
 from tdengine_perspective.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ DRIVER_OPTIONS = {
     "retry_backoff_ms": "1",
     "retry_backoff_max_ms": "1",
 }
+SHORTEST_SECRET = 4  # characters; whoever hides shorter ones in a message leaves nothing of it
 
 MAX_BYTES = 65517  # that a VARBINARY can have, and a VARCHAR
 
@@ -61,32 +70,47 @@ class OtherColumns(Refused):
 
 @dataclass(frozen=True)
 class TDengine:
-    """Where TDengine is, and which table is meant."""
+    """Where TDengine is, how to get in, and which table is meant."""
 
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
     table: str  # "": none, but what a query names
+    token: str = field(default="", repr=False)  # in the place of user and password
+    has_tls: bool = False
+    ca: str = ""  # the file of the authorities to trust; "": those that this system trusts
+    login_settings: str = "TAOS_USER and TAOS_PASSWORD"  # where its user looks when the login is wrong
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The one that the settings name."""
+        dsn = read_dsn(settings.taos_dsn) if settings.taos_dsn else None
         return cls(
-            settings.taos_host,
-            settings.taos_port,
-            settings.taos_user,
-            settings.taos_password,
-            settings.taos_database,
-            settings.taos_tablename,
+            host=dsn.host if dsn else settings.taos_host,
+            port=dsn.port if dsn else settings.taos_port,
+            user=(dsn and dsn.user) or settings.taos_user,
+            password=(dsn and dsn.password) or settings.taos_password,
+            database=settings.taos_database,
+            table=settings.taos_tablename,
+            token=dsn.token if dsn else "",
+            has_tls=settings.has_tls,
+            ca=settings.taos_ca,
+            login_settings="the login in TAOS_DSN" if dsn and dsn.user else cls.login_settings,
         )
 
     @property
     def url(self) -> str:
         """host:port, without the password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{in_url(self.host)}:{self.port}"
+
+    def without_secrets(self, text: str) -> str:
+        """The text with … for the password and the token, as they are and as they stand in addresses."""
+        for secret in (self.token, self.password):
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, "…").replace(quote(secret, safe=""), "…")
+        return text
 
     @property
     def table_sql(self) -> str:
@@ -116,7 +140,7 @@ def errors_explained(tdengine: TDengine) -> Iterator[None]:
     except taosws.Error as error:
         raise explain(tdengine, error) from None
     except BaseException as error:  # `taosws` panics over text that is not UTF-8, and a panic is no Exception
-        reason = " ".join(str(error).split())
+        reason = tdengine.without_secrets(" ".join(str(error).split()))
         raise Unreadable(
             f"TDengine at {tdengine.url} sends what can't be read: {type(error).__name__}: {reason}"
         ) from None
@@ -138,9 +162,34 @@ def connect(
     if numbers < MINIMUM_VERSION:
         needed = ".".join(map(str, MINIMUM_VERSION))
         raise Refused(f"TDengine at {tdengine.url} is version {version}; this needs {needed} or newer")
-    user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
     with errors_explained(tdengine):
-        return taosws.connect(f"taosws://{user}:{password}@{tdengine.url}", **options), version
+        return taosws.connect(driver_address(tdengine), **driver_options(tdengine, options)), version
+
+
+def driver_address(tdengine: TDengine) -> str:
+    """TDengine's address as the driver takes it; with taosws+wss:// it would send a token without TLS."""
+    user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
+    return f"{'wss' if tdengine.has_tls else 'ws'}://{user}:{password}@{tdengine.url}"
+
+
+def driver_options(tdengine: TDengine, basic: Mapping[str, str]) -> dict[str, str]:
+    """What the driver is told besides. Raises Refused where TAOS_CA can't be read any more."""
+    options = dict(basic)
+    if tdengine.token:
+        options["token"] = quote(tdengine.token, safe="")  # it goes into an address as it is
+    if tdengine.has_tls:
+        # Without these it takes any certificate; and without the next, TLS 1.3 alone.
+        options |= {"tls_mode": "verify_identity", "tls_ca": read_certificates(authorities, tdengine)}
+        options["tls_version"] = "tlsv1.2,tlsv1.3"
+    return options
+
+
+def read_certificates(read: Callable[[str], Any], tdengine: TDengine) -> Any:
+    """What `read` makes of the file of authorities. Raises Refused."""
+    try:
+        return read(tdengine.ca)
+    except CertificateFileError as error:
+        raise Refused(str(error)) from None
 
 
 def server_version(tdengine: TDengine) -> str:
@@ -154,10 +203,25 @@ def server_version(tdengine: TDengine) -> str:
 
 def ask_over_rest(tdengine: TDengine, sql: str) -> list[list]:
     """The rows of TDengine's answer, within `rest.TIMEOUT`. Raises OutOfReach or Refused."""
+    context = read_certificates(tls_context, tdengine) if tdengine.has_tls else None
+    login = (tdengine.user, tdengine.password)
     try:
-        return ask(tdengine.host, tdengine.port, tdengine.user, tdengine.password, sql)
+        return ask(tdengine.host, tdengine.port, *login, sql, tdengine.token, context)
     except RestError as error:
         raise explain(tdengine, error) from None
+    except NotAdmitted:
+        raise not_admitted(tdengine) from None
+    except WantsTLS:
+        raise OutOfReach(
+            f"what answers at {tdengine.url} ends the connection: set TAOS_TLS=yes, if it speaks TLS"
+        ) from None
+    except ssl.SSLCertVerificationError as error:
+        mistrust = describe_mistrust(error, tdengine.ca)
+        raise Refused(f"the certificate of what answers at {tdengine.url} {mistrust}") from None
+    except ssl.SSLError as error:
+        raise OutOfReach(
+            f"what answers at {tdengine.url} speaks no TLS as is needed here: {error.reason or error}"
+        ) from None
     except NotTDengine:
         raise OutOfReach(f"what answers at {tdengine.url} is not TDengine's adapter") from None
     except TimeoutError:
@@ -189,16 +253,23 @@ def readable(text: bytes | None) -> str | None:
     return text if text is None else text.decode(errors="replace")
 
 
+def not_admitted(tdengine: TDengine) -> Refused:
+    """The login is wrong."""
+    if tdengine.token:
+        return Refused(f"TDengine at {tdengine.url} does not take the token: check the one in TAOS_DSN")
+    return Refused(
+        f"TDengine at {tdengine.url} refuses user {tdengine.user}: check {tdengine.login_settings}"
+    )
+
+
 def explain(tdengine: TDengine, error: Exception) -> TDengineError:
     """The same error as one line for a person, by TDengine's error code (the `[0x…]` that it begins with)."""
     text = " ".join(str(error).split())
     found = re.match(r"\[(0x[0-9A-Fa-f]{4})\]:? ?(?:Internal error: )?`?(.*?)`?$", text)
     code, message = (found[1], found[2]) if found else ("", text)
-    code = "0x" + code[2:].upper()
+    code, message = "0x" + code[2:].upper(), tdengine.without_secrets(message)
     if code in ("0x0357", "0x0351"):
-        return Refused(
-            f"TDengine at {tdengine.url} refuses user {tdengine.user}: check TAOS_USER and TAOS_PASSWORD"
-        )
+        return not_admitted(tdengine)
     if code == NO_DATABASE and tdengine.table:
         return Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
     if code == NO_TABLE and tdengine.table:

@@ -17,12 +17,17 @@ import tornado.httpserver
 import tornado.web
 
 from tdengine_perspective.dashboards import Dashboards
-from tdengine_perspective.gate.admission import Admission
+from tdengine_perspective.dsn import in_url
+from tdengine_perspective.gate.admission import TOKEN_HEADER, Admission
 from tdengine_perspective.metrics import CONTENT_TYPE, Metrics
 from tdengine_perspective.settings import SettingError, Settings
 
 PAGE = Path(__file__).parent.parent / "prsp-viewer.html"
 PAGE_MODULES = PAGE.with_name("page")
+PATH_HEADERS = (
+    "X-Forwarded-Uri",
+    "X-Original-Uri",
+)  # in which proxies tell the path that they were asked for
 BROWSER_FILES = Path(perspective.__file__).parent / "widget" / "static"
 
 BACKLOG = 1024  # connections that may wait to be taken: all viewers come at once when a server starts anew
@@ -58,12 +63,29 @@ class NotFoundHandler(Handler):
 
 
 class PageHandler(Handler):
-    def get(self, name: str = "") -> None:
+    """The page, below whatever path: all that it asks for is beside it, so the path has to end in a slash."""
+
+    def get(self) -> None:
+        name = self.last_name()
+        if name:
+            query = f"?{self.request.query}" if self.request.query else ""
+            self.set_header("Location", f"./{name}/{query}")  # from where the browser is
+            self.set_status(302)
+            return
+        self.finish_page()
+
+    def finish_page(self) -> None:
         page = PAGE.read_bytes()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", content_security_policy(page))
         self.set_header("Cache-Control", "no-cache")
         self.finish(page)
+
+    def last_name(self) -> str:
+        """The end of the path that a proxy was asked for, where it tells that and no slash is there."""
+        asked = [self.request.headers.get(header, "") for header in PATH_HEADERS]
+        found = re.match(r"(?:[^?#]*/)?([A-Za-z0-9._~-]+)(?:\?|$)", next(filter(None, asked), ""))
+        return found[1] if found else ""
 
 
 class DashboardHandler(PageHandler):
@@ -76,7 +98,7 @@ class DashboardHandler(PageHandler):
     def get(self, name: str) -> None:
         if name not in self.dashboards.names:
             raise tornado.web.HTTPError(404)
-        super().get(name)
+        self.finish_page()
 
 
 class PageModuleHandler(Handler):
@@ -129,7 +151,7 @@ class AnswerHandler(Handler):
 
     def options(self) -> None:
         """A browser asks whether a page of another origin may send the token."""
-        self.set_header("Access-Control-Allow-Headers", "Authorization")
+        self.set_header("Access-Control-Allow-Headers", f"{TOKEN_HEADER}, Authorization")
         self.set_status(204)
 
 
@@ -248,4 +270,5 @@ def listen(app: tornado.web.Application, settings: Settings) -> tornado.httpserv
         reason = getattr(error, "strerror", "Not the name of a host")
         is_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
         remedy = "PORT to a free port" if is_port else "HOST to an address of this machine"
-        raise SettingError(f"can't listen on {host}:{port}: {reason}; set PERSPECTIVE_{remedy}") from None
+        place = f"{in_url(host)}:{port}"
+        raise SettingError(f"can't listen on {place}: {reason}; set PERSPECTIVE_{remedy}") from None

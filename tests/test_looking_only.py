@@ -5,12 +5,13 @@ import http.client
 import json
 import random
 import socket
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 
 import perspective
 import pytest
 from conftest import TDengine
-from support import Process, python, wait_for
+from support import Process, answers, free_port, python, wait_for
 from test_end_to_end import Server, serving
 from tornado.httpclient import HTTPClientError
 from viewers import Viewer, wait_until_closed
@@ -223,6 +224,90 @@ def test_a_server_for_other_machines_says_so_and_takes_no_local_pages(filled: di
         assert asyncio.run(handshake(server, {"Origin": f"http://127.0.0.1:{server.port}"})) == 101
         assert asyncio.run(handshake(server, {"Origin": "http://localhost:9999"})) == 403
         assert asyncio.run(handshake(server, {"Host": "rebound.example:8080"})) == 403
+
+
+def test_a_page_of_a_file_server_here_may_be_allowed_beside_the_servers_own(filled: dict[str, str]) -> None:
+    settings = {"PERSPECTIVE_HOST": "0.0.0.0", "PERSPECTIVE_ALLOWED_ORIGINS": "http://localhost:8081"}
+    with serving({**filled, **settings}) as server:
+        server.process.wait_for_line(f"serves http://localhost:{server.port}/ and http://")
+        host = f"localhost:{server.port}"
+        for origin, status in ((host, 101), ("localhost:8081", 101), ("localhost:9999", 403)):
+            headers = {"Host": host, "Origin": f"http://{origin}"}
+            assert asyncio.run(handshake(server, headers)) == status, origin
+
+
+@pytest.mark.parametrize("header", ["X-Perspective-Token", "x-perspective-token"])
+def test_the_token_may_come_beside_a_proxys_password(filled: dict[str, str], header: str) -> None:
+    with serving({**filled, "PERSPECTIVE_TOKEN": TOKEN}) as server:
+        password = {"Authorization": "Basic bWU6bWluZQ=="}
+        assert server.get("/health", **password)[0] == 401
+        assert server.get("/health", **password, **{header: "sesame-shut"})[0] == 401
+        assert server.get("/health", **password, **{header: TOKEN})[0] in (200, 503)
+        assert asyncio.run(handshake(server, password, TOKEN)) == 101
+        assert asyncio.run(handshake(server, {**password, header: TOKEN})) == 101
+        assert TOKEN not in server.process.output
+
+
+def test_a_proxys_password_and_a_token_let_in_together_and_not_alone(filled: dict[str, str]) -> None:
+    port = free_port()
+    with (
+        serving({**filled, "PERSPECTIVE_TOKEN": TOKEN}) as server,
+        Process(
+            python("tests/reverse_proxy.py", str(port), str(server.port), "--login", "me:mine")
+        ) as process,
+    ):
+        wait_for(lambda: answers(port), "the proxy")
+        proxy = Server(process, port)
+        password, token = {"Authorization": "Basic bWU6bWluZQ=="}, {"X-Perspective-Token": TOKEN}
+        assert proxy.get("/meters/health", **password, **token)[0] in (200, 503)
+        assert proxy.get("/meters", **password)[0] == 200, "led to /meters/"
+        for one in (password, token, {"Authorization": f"Bearer {TOKEN}"}):
+            assert proxy.get("/meters/health", **one)[0] == 401
+
+        async def look() -> list[str]:
+            address = f"ws://127.0.0.1:{port}/meters/websocket?token={TOKEN}"
+            async with Viewer(address, password) as viewer:
+                return await viewer.client.get_hosted_table_names()
+
+        wait_for(lambda: asyncio.run(look()) == ["meters_values"], "the table")
+
+
+def test_a_page_of_another_origin_may_send_the_token(server: Server) -> None:
+    """Its browser asks before."""
+    answer = urllib.request.urlopen(
+        urllib.request.Request(
+            f"http://127.0.0.1:{server.port}/health",
+            method="OPTIONS",
+            headers={
+                "Origin": "http://localhost:8081",
+                "Access-Control-Request-Headers": "x-perspective-token",
+            },
+        )
+    )
+    assert "x-perspective-token" in answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "leads_to"),
+    [
+        ({"X-Forwarded-Uri": "/meters"}, "./meters/"),
+        ({"X-Original-URI": "/a/meters?token=x"}, "./meters/"),
+        ({"X-Forwarded-Uri": "/meters/"}, None),
+        ({"X-Forwarded-Uri": "/"}, None),
+        ({"X-Forwarded-Uri": "//evil.example/%0d%0a"}, None),
+        ({"X-Forwarded-Uri": "https://evil.example/meters"}, "./meters/"),
+        ({}, None),
+    ],
+)
+def test_who_forgets_the_slash_behind_a_proxys_path_is_led_to_it(
+    server: Server, headers: dict[str, str], leads_to: str | None
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("GET", "/?server=x", headers=headers)
+    answer = connection.getresponse()
+    led = (302, f"{leads_to}?server=x") if leads_to else (200, None)
+    assert (answer.status, answer.getheader("Location")) == led
+    connection.close()
 
 
 @pytest.mark.parametrize("change", ["health", "open"])

@@ -66,9 +66,7 @@ def stubs(tmp_path: Path) -> Path:
     (folder / EMULATOR).mkdir(parents=True)
     for name in ("install.sh", "run.sh", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
-    (folder / PACKAGE).mkdir()
-    for name in ("__init__.py", "settings.py"):
-        shutil.copy(ROOT / PACKAGE / name, folder / PACKAGE)
+    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (PRODUCER, SERVER, f"{EMULATOR}/__main__.py"):
         (folder / name).write_text(STUB)
     make_venv_of_links(folder)
@@ -264,6 +262,49 @@ def test_naming_the_default_table_changes_nothing(stubs: Path) -> None:
 def test_a_layout_is_found_from_where_run_sh_was_called(stubs: Path) -> None:
     with start(stubs, PERSPECTIVE_LAYOUT="tmp/mine.json") as run:
         assert "/tmp/mine.json" in run.wait_for_line(f"{SERVER} settings:")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"TAOS_TLS": "yes", "TAOS_HOST": "localhost", "TAOS_PORT": "1"},
+        {"TAOS_DSN": "taosws+wss://root:secret@localhost:1?token=secret"},
+    ],
+)
+def test_no_emulator_is_started_where_tdengine_is_to_speak_tls(stubs: Path, settings: dict[str, str]) -> None:
+    """It speaks none, and the parts would refuse it."""
+    with start(stubs, **settings) as run:
+        run.wait_for_line("TDengine is to be on localhost:1, by TLS")
+        part_pid(run, SERVER)
+        assert EMULATOR not in run.output
+        said = [line for line in run.lines if " settings: " not in line]
+        assert "secret" not in "\n".join(said)
+        for process in run.left_over():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                assert "secret" not in " ".join(process.cmdline())
+
+
+def test_the_address_in_one_line_leads_to_a_tdengine_of_this_machine(stubs: Path, listener: int) -> None:
+    with start(stubs, TAOS_DSN=f"taosws://root:secret@127.0.0.1:{listener}") as run:
+        run.wait_for_line(f"a TDengine or emulator answers on 127.0.0.1:{listener}: using it")
+
+
+def test_a_server_for_all_prints_addresses_that_lead_to_it(stubs: Path) -> None:
+    """On this machine and on others, and of the page that a file server gives out here."""
+    with start(stubs, PERSPECTIVE_PORT="9000", PERSPECTIVE_HOST="0.0.0.0") as run:
+        line = run.wait_for_line("the dashboard is at http://localhost:9000/")
+        assert "0.0.0.0" not in line
+        line = run.wait_for_line("python -m http.server 8081")
+        assert line.endswith(
+            ", with PERSPECTIVE_ALLOWED_ORIGINS=http://localhost:8081, and open "
+            "http://localhost:8081/prsp-viewer.html?server=localhost:9000"
+        )
+
+
+def test_a_file_of_authorities_is_found_from_where_run_sh_was_called(stubs: Path) -> None:
+    with start(stubs, TAOS_CA="tmp/nowhere.pem") as run:
+        assert run.wait() == 1
+    assert run.lines == ["run.sh: TAOS_CA: can't read /tmp/nowhere.pem: No such file or directory"]
 
 
 @pytest.mark.skipif(answers(8080), reason="something has the dashboard's usual port")

@@ -1,7 +1,6 @@
 """Owns the admission: who may connect, by the host that is asked for, the page that asks, and the token."""
 
 import hmac
-import ipaddress
 import re
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -9,12 +8,14 @@ from urllib.parse import urlsplit
 import tornado.httputil
 import tornado.web
 
+from tdengine_perspective.dsn import in_url, is_address, is_loopback
 from tdengine_perspective.gate.refusals import RefusalLog
-from tdengine_perspective.settings import SettingError, Settings, is_address
+from tdengine_perspective.settings import SettingError, Settings
 
 REMEDY = "(PERSPECTIVE_ALLOWED_ORIGINS)"
 NOT_ALLOWED = f"Not allowed under this name or from this page {REMEDY}"  # what a browser shows instead
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+TOKEN_HEADER = "X-Perspective-Token"
 # Where a token is needed, if there is one, and in which folder.
 SECRET_PATHS = ("/health", "/history", "/layout", "/metrics", "/websocket")
 SECRET_FOLDER = "/tables/"
@@ -45,7 +46,7 @@ class Admission:
     def who_can_read(self) -> str:
         """For the log at start: who gets to see the table."""
         if not self.is_local:
-            who = f"everyone who can reach {self.host}:{self.port}"
+            who = f"everyone who can reach {in_url(self.host)}:{self.port}"
         elif self.allowed_origins:
             who = f"this machine and pages of {', '.join(sorted(self.allowed_origins))}"
         else:
@@ -54,7 +55,9 @@ class Admission:
 
     def check(self, request: tornado.httputil.HTTPServerRequest) -> None:
         """Raises HTTPError 403 or 401 for a request that is not admitted; takes the token out of its uri."""
-        tokens = [
+        # A header of its own, since a proxy's password takes Authorization.
+        tokens = request.headers.get_list(TOKEN_HEADER)
+        tokens += [
             header[7:] for header in request.headers.get_list("Authorization") if header[:7] == "Bearer "
         ]
         tokens += [token.decode("latin-1") for token in request.query_arguments.get("token", [])]
@@ -101,8 +104,9 @@ class Admission:
         scheme, _, host = origin.partition("://")
         name = name_in(host)
         is_own = host == asked.lower() or (self.is_local and name in LOCAL_NAMES)
-        # Where Host has no port, it does not tell the page apart from others of that name.
-        is_other = name in self.allowed_names and host not in self.allowed_hosts
+        # Where Host has no port, or a proxy's, it does not tell the page apart from others of that name.
+        known_hosts = {*self.allowed_hosts, f"{name}:{self.port}"}
+        is_other = name in self.allowed_names and host not in known_hosts
         return scheme in ("http", "https") and is_own and not is_other
 
     def refuse(self, request: tornado.httputil.HTTPServerRequest, status: HTTPStatus, why: str) -> None:
@@ -127,7 +131,3 @@ def read_origin(text: str) -> str:
         )
     # As a browser names it: without the port that its scheme has anyway.
     return re.sub(r"^(http://.+):80$|^(https://.+):443$", r"\1\2", origin)
-
-
-def is_loopback(host: str) -> bool:
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
