@@ -2,17 +2,19 @@
 
     python imgs/dashboard.py [FOLDER]    where to put them; beside this script unless given
 
-The recording, dashboard.gif, is what happened: each frame is shown for as long as it lasted.
+The recordings, dashboard.gif and lookback.gif, are what happened: each frame is shown for as long as it
+lasted.
 """
 
 import asyncio
 import io
+import math
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import requests
@@ -20,9 +22,13 @@ from PIL import Image
 from playwright.async_api import Browser, Locator, Page, async_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support import Process, emulator, free_port, python, wait_for  # noqa: E402
+
+from producer import LOCATIONS, create_database, create_table, insert_data, prepare  # noqa: E402
+from tdengine_perspective.settings import Settings  # noqa: E402
+from tdengine_perspective.tdengine import TDengine, connect  # noqa: E402
 
 SCREEN = {"width": 1280, "height": 720}
 PHONE = {"width": 390, "height": 844}
@@ -34,6 +40,8 @@ COLOURS = 255  # of the recording, 256 at most
 NEARNESS = 16  # two colours that differ less (in the sum of red, green and blue) count as one
 HEAD, TAIL = 1, 2  # seconds before the user does something, and afterwards
 MOVE = 0.4  # seconds that the mouse takes from one place to the next
+HOURS = 12  # of readings before those of now, in lookback.gif
+STEP = 10_000  # ms from one of these to the next
 PATIENCE = 0.3  # seconds in which a watcher sees what the user is about to do, or did
 
 # A screenshot lacks the mouse pointer: an arrow that follows it.
@@ -50,8 +58,26 @@ POINTER = """() => {
 }"""
 
 
+def write_hours(port: int) -> None:
+    """Readings of each meter for the hours before now, which go up and down."""
+    tdengine = TDengine.of(Settings(taos_port=port))
+    connection, _ = connect(tdengine)
+    create_database(connection, tdengine)
+    create_table(connection, tdengine, reset=False)
+    statement = prepare(connection, tdengine)
+    now = time.time_ns() // 1_000_000
+    times = list(range(now - HOURS * 3_600_000, now, STEP))
+    batch = []
+    for meter in range(len(LOCATIONS)):
+        waves = [math.sin((at - now) / 3_600_000 * (1 + meter / 7) + meter) for at in times]
+        current, voltage = [110 + 60 * wave for wave in waves], [round(212 + 9 * wave) for wave in waves]
+        batch.append((meter, times, current, voltage, [120 + 40 * wave for wave in waves]))
+    insert_data(statement, batch)
+    statement.close()
+
+
 @contextmanager
-def dashboard(producer: list[str], rows: int, **settings: str) -> Iterator[str]:
+def dashboard(producer: list[str], rows: int, hours: bool = False, **settings: str) -> Iterator[str]:
     """The whole program on ports of its own, with that producer; its address, once it has that many rows."""
     taos_port, port = free_port(), free_port()
     settings |= {"TAOS_HOST": "localhost", "TAOS_PORT": str(taos_port), "PERSPECTIVE_PORT": str(port)}
@@ -60,11 +86,11 @@ def dashboard(producer: list[str], rows: int, **settings: str) -> Iterator[str]:
     def is_full() -> bool:
         return requests.get(f"{address}health", timeout=5).json()["rows"] >= rows
 
-    with (
-        emulator(taos_port),
-        Process(python(*producer), settings),
-        Process(python("perspective_server.py"), settings),
-    ):
+    with emulator(taos_port), ExitStack() as programs:
+        if hours:
+            write_hours(taos_port)
+        programs.enter_context(Process(python(*producer), settings))
+        programs.enter_context(Process(python("perspective_server.py"), settings))
         wait_for(is_full, f"{rows} rows", 120)
         yield address
 
@@ -197,7 +223,15 @@ async def group_and_filter(user: User) -> None:
     assert (saved["group_by"], saved["group_rollup_mode"], saved["filter"]) == wanted, saved
 
 
-async def record(browser: Browser, address: str, path: Path) -> None:
+async def look_back(user: User) -> None:
+    """At the last hour, at all there is, and live again."""
+    for name, status in (("1 h", "past"), ("All", "past"), ("Live", "live")):
+        await user.click(user.page.get_by_role("button", name=name, exact=True))
+        await user.page.wait_for_selector(f'#status[data-status="{status}"]')
+        await asyncio.sleep(TAIL)
+
+
+async def record(browser: Browser, address: str, path: Path, act: Callable[[User], Awaitable[None]]) -> None:
     page = await open_page(browser, address, RECORDED, "dark")
     await page.evaluate(POINTER)
     user = User(page, RECORDED["width"] * 0.45, RECORDED["height"] * 0.5)
@@ -205,7 +239,7 @@ async def record(browser: Browser, address: str, path: Path) -> None:
     recorder = Recorder(page)
     recording = asyncio.create_task(recorder.record())
     await asyncio.sleep(HEAD)
-    await group_and_filter(user)
+    await act(user)
     await asyncio.sleep(TAIL)
     recorder.stopping.set()
     await recording
@@ -225,6 +259,7 @@ async def main() -> None:
         "PERSPECTIVE_TABLE_NAME": "weather",
         "PERSPECTIVE_LAYOUT": "examples/weather.json",
     }
+    plant = {"PERSPECTIVE_TABLES": "examples/plant.toml", "PERSPECTIVE_LAYOUT": "examples/plant.json"}
     async with async_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader"]
         browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
@@ -234,7 +269,11 @@ async def main() -> None:
             plugins = ("Datagrid", "Y Area", "Y Line", "Treemap")
             stills = {plugin: folder / f"{plugin.rpartition(' ')[2].lower()}.png" for plugin in plugins}
             await take_viewers(browser, address, stills)
-            await record(browser, address, folder / "dashboard.gif")
+            await record(browser, address, folder / "dashboard.gif", group_and_filter)
+        with dashboard(["producer.py", "--append"], 1000, hours=True) as address:
+            await record(browser, address, folder / "lookback.gif", look_back)
+        with dashboard(["producer.py"], 10, **plant) as address:
+            await take_page(browser, address, folder / "plant.png", SCREEN, "dark")
         with dashboard(["-m", "examples.weather"], 60, **weather) as address:
             await take_page(browser, address, folder / "weather.png", WIDE, "dark")
         with dashboard(["producer.py"], 60_000, PERSPECTIVE_LIMIT="60000") as address:
