@@ -2,14 +2,16 @@
 
 import contextlib
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from conftest import TDengine
-from support import Process, python, wait_for
+from support import Process, emulator, free_port, python, wait_for
 from test_end_to_end import Server, serving
 from test_mirror import Source
 
@@ -113,6 +115,60 @@ def test_a_reader_that_hangs_leaves_the_other_tables_at_their_beat(
         wait_for(lambda: here.tables()[hung]["status"] == "live", "the table to come back", timeout=60)
         restarts = {name: here.tables()[name]["reader_restarts"] for name in [hung, *others]}
         assert restarts == {hung: 1, **dict.fromkeys(others, 0)}
+
+
+@pytest.mark.emulator_only
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_all_tables_come_back_by_themselves_after_tdengine_was_away(tmp_path: Path, how: str) -> None:
+    port = free_port()
+    data = str(tmp_path / "data")
+    process = [emulator(port, "--data", data)]
+    try:
+        tdengine = TDengine(port, is_emulator=True)
+        with plant(tdengine, tmp_path) as here:
+            names = ["meters_values", "meters_latest", "strong"]
+
+            def statuses() -> list[str]:
+                tables = here.tables()
+                return [tables[name]["status"] for name in names]
+
+            wait_for(lambda: statuses() == ["live"] * 3, "live tables")
+            if how == "killed":
+                process[0].kill()
+            else:
+                process[0].signal(signal.SIGSTOP)
+            wait_for(lambda: statuses() == ["stale"] * 3, "stale tables", timeout=60)
+            assert rows_in(here) == {"meters_values": 11, "meters_latest": 2, "strong": 3, "wrong": 0}
+            if how == "killed":
+                process[0] = emulator(port, "--data", data)
+            else:
+                process[0].signal(signal.SIGCONT)
+            wait_for(lambda: statuses() == ["live"] * 3, "live tables", timeout=60)
+            here.source.connection = tdengine.connect()
+            here.source.insert("d2", [(here.source.clock() + 100, 1.0, 9, 1.0)])
+            expected = {"meters_values": 12, "meters_latest": 3, "strong": 4, "wrong": 0}
+            wait_for(lambda: rows_in(here) == expected, f"the rows {expected}")
+    finally:
+        process[0].kill()
+
+
+@pytest.mark.parametrize("change", ["ADD COLUMN extra DOUBLE", "DROP COLUMN phase"])
+def test_other_columns_reach_the_tables_that_have_them(
+    tdengine: TDengine, tmp_path: Path, change: str
+) -> None:
+    with plant(tdengine, tmp_path) as here:
+        wait_for(lambda: rows_in(here)["strong"] == 3, "the query's rows")
+        here.source.alter(change)
+        column = change.split()[2]
+        is_there = change.startswith("ADD")
+
+        def columns(table: str) -> list[str]:
+            _, _, body = here.server.get(f"/tables/{table}.csv")
+            return body.decode().splitlines()[0].replace('"', "").split(",")
+
+        for table in ("meters_values", "meters_latest"):
+            wait_for(lambda table=table: (column in columns(table)) == is_there, f"{table}'s columns")
+        assert set(columns("strong")) == {"ts", "voltage", "location"}
 
 
 def test_the_servers_readers_end_with_it(tdengine: TDengine, tmp_path: Path) -> None:
