@@ -8,6 +8,7 @@
 set -eu
 # Files are named from where this was called.
 for name in PERSPECTIVE_LAYOUT PERSPECTIVE_TABLES TAOS_CA; do
+    file=''
     eval "file=\${$name:-}"
     case $file in
         '' | /*) ;;

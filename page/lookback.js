@@ -85,8 +85,9 @@ export class Lookback {
 
   #query() {
     const time = this.timespan.query;
-    const { history_table } = healthOf(this.#state.health, this.table);
-    return history_table ? { time, table: history_table } : { time };
+    const { health } = this.#state;
+    const { history_table } = healthOf(health, this.table);
+    return Object.keys(health.tables ?? {}).length > 1 ? { time, table: history_table } : { time };
   }
 
   /** What the server has to say besides its answers. */

@@ -528,14 +528,17 @@ def written_time(time: int, per_second: int, form: str) -> str:
 
 
 class ValueAt:
-    """value_at(key, value): the value where the key is highest, the first of several."""
+    """value_at(key, value): the value where the key is highest, the first of several.
+
+    value_at(key, value, second): of these the one with the highest second key.
+    """
 
     def __init__(self) -> None:
         self.key = self.value = None
 
-    def step(self, key: Any, value: Any) -> None:
-        if key is not None and (self.key is None or key > self.key):
-            self.key, self.value = key, value
+    def step(self, key: Any, value: Any, *second: Any) -> None:
+        if key is not None and (self.key is None or (key, *second) > self.key):
+            self.key, self.value = (key, *second), value
 
     def finalize(self) -> Any:
         return self.value
@@ -544,9 +547,9 @@ class ValueAt:
 class ValueAtLowest(ValueAt):
     """value_at_lowest(key, value): the same where the key is lowest."""
 
-    def step(self, key: Any, value: Any) -> None:
-        if key is not None and (self.key is None or key < self.key):
-            self.key, self.value = key, value
+    def step(self, key: Any, value: Any, *second: Any) -> None:
+        if key is not None and (self.key is None or (key, *second) < self.key):
+            self.key, self.value = (key, *second), value
 
 
 class WrappedSum:

@@ -449,7 +449,10 @@ class Expressions(Interpreter):
         refuse_if(self.moment is None, 0x2674, "Valid primary timestamp required")
         moment = self.of_column(self.moment).text
         pick = "value_at_lowest" if name == "first" else "value_at"
-        text, condition = f"{pick}({moment}, {term.text})", ""
+        second = (
+            "".join(f", {self.of_column(column).text}" for column in self.table.key[1:]) if self.table else ""
+        )
+        text, condition = f"{pick}({moment}, {term.text}{second})", ""
         if term.text == moment:  # which the index finds
             return Term(f"{'MIN' if name == 'first' else 'MAX'}({moment})", term.column._replace(name=""))
         if name != "last_row":

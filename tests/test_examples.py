@@ -40,7 +40,7 @@ def test_new_readings_above_a_threshold_are_printed(source: Source, server: Serv
         wait_for(printed, "a line")
         assert "A" in following.lines[0]
         assert following.lines[0].startswith("here, group 1: 2")
-        assert not [line for line in following.lines if "9.00 A" in line or "3.00 A" in line]
+        assert not [line for line in following.lines if ": 9.00 A" in line or ": 3.00 A" in line]
         following.signal(2)
         assert following.wait() == 0
 

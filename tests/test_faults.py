@@ -342,7 +342,13 @@ def the_port_answers_with_rubbish(tdengine: TDengine, _: Path) -> None:
             proxy.now("answer", rubbish)
             errors = here.server.health()["errors"]
             wait_for(lambda before=errors: here.server.health()["errors"] > before + 1, "errors")
-            here.assert_says("is not TDengine's adapter", "nothing answers", "is gone", "refuses user")
+            here.assert_says(
+                "is not TDengine's adapter",
+                "ends the connection",
+                "nothing answers",
+                "is gone",
+                "refuses user",
+            )
         proxy.now("pass")
         here.assert_ends_live_and_exact()
 

@@ -107,7 +107,7 @@ def processes(server: Server) -> tuple[psutil.Process, list[psutil.Process]]:
 
 
 def history(server: Server) -> dict[str, int]:
-    return server.health()["history"]["meters_history"]
+    return next(iter(server.health()["history"].values()))
 
 
 async def histories(server: Server) -> dict[str, int]:

@@ -54,10 +54,10 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"table": "meters_history", "time": "24h"}, {"table": "meters_history", "time": "24h"}),
+        ({"table": "meters_history", "time": "24h"}, {"table": "meters_values", "time": "24h"}),
         ({"time": "2026-11-24T08:00Z/2026-11-24T09:30Z"}, {"time": "2026-11-24T08:00Z/2026-11-24T09:30Z"}),
-        ({"table": "meters_history"}, {"table": "meters_history", "time": "all"}),
-        ({"table": "meters_history", "time": "live"}, {"table": "meters_history"}),
+        ({"table": "meters_history"}, {"table": "meters_values", "time": "all"}),
+        ({"table": "meters_history", "time": "live"}, {"table": "meters_values"}),
         ({"table": "meters_values", "time": None}, {"table": "meters_values"}),
     ],
 )

@@ -17,6 +17,7 @@ from tdengine_perspective.mirror.notices import nothing_in_window, too_many_ahea
 from tdengine_perspective.mirror.reader import OLDER_READ_INTERVAL, Reader
 from tdengine_perspective.mirror.schema import Column, Schema
 from tdengine_perspective.settings import SPAN_UNITS, SettingError, Settings, time_span
+from tdengine_perspective.tables import TableSettings
 from tdengine_perspective.tdengine import OutOfReach
 
 DAY = 86_400_000  # ms
@@ -129,7 +130,7 @@ def test_rows_ahead_that_leave_little_room_are_told_with_what_helps(make: Any, a
     source.insert("d0", [(now - i, 1.0) for i in range(20)], (1,))
     source.insert("d1", [(now + DAY + i, 1.0) for i in range(ahead)], (1,))
     copy = Copy(source, limit=5)
-    copy.mirror.state.settings = Settings(taos_database=source.database, perspective_limit=5)
+    copy.mirror.state.settings = TableSettings(taos_database=source.database, perspective_limit=5)
     copy.poll()
     told = copy.mirror.state.notices
     if ahead == 2:

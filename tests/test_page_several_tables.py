@@ -1,4 +1,4 @@
-"""The page with several tables: each viewer of the one that its layout names, and what is said of the others."""
+"""The page with several tables: each viewer of the one that its layout names, and which are not live."""
 
 import json
 from collections.abc import Iterator

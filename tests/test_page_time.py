@@ -382,7 +382,7 @@ def test_somebody_with_old_rows_sees_them_first(tdengine: TDengine, database: st
         page.tab.goto(f"http://localhost:{port}/")
         wait_until_shown(page, "all")
         assert pressed(page) == "All"
-        assert page.text("#rows").startswith("6,000 rows in 0.")
+        assert re.match(r"6,000 rows in [\d.]+ s", page.text("#rows"))
         assert "has no rows of the last 12h" in page.text("#notices")
         assert page.text("#notices").endswith("; so this shows all rows")
         assert titles(page)[1] == "Current by location (A), stacked, all 1.4 d"
