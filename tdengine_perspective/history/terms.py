@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from tdengine_perspective.history.words import NotAnswered
-from tdengine_perspective.mirror.schema import CALENDAR, SUBTABLE, TYPES, Column, Schema, bytes_of, readable
-from tdengine_perspective.tdengine import quote_name
+from tdengine_perspective.mirror.schema import CALENDAR, SUBTABLE, TYPES, Column, Schema
+from tdengine_perspective.tdengine import bytes_of, quote_name, readable
 
 INTEGER, FLOAT, STRING, BOOLEAN, DATE, DATETIME = "integer", "float", "string", "boolean", "date", "datetime"
 NUMBERS = (INTEGER, FLOAT)
