@@ -364,3 +364,18 @@ def test_what_tags_give_without_a_row_does_not_count() -> None:
         group_rollup_mode="flat",
     )
     assert "SUM(CASE WHEN `ts` IS NOT NULL THEN (`groupid` + 1) END)" in sql
+
+
+def test_groups_are_sorted_by_the_sum_behind_an_absolute_one() -> None:
+    """As the engine does it."""
+    items = "COUNT(*), SUM(`voltage`), SUM(`voltage`)"
+    groups = f"SELECT `location` g0, {items} {FROM} GROUP BY `location` {MOST}"
+    asked = Asked({groups: [("a", 1, 3, 3), ("b", 1, -5, -5), ("c", 1, None, None)]})
+    view = asked.make(
+        group_by=["location"],
+        columns=["voltage"],
+        aggregates={"voltage": "abs sum"},
+        sort=[["voltage", "desc"]],
+        group_rollup_mode="flat",
+    )
+    assert view.to_columns() == {"__ROW_PATH__": [["a"], ["b"], ["c"]], "voltage": [3, 5, None]}

@@ -115,6 +115,10 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         hidden = [name for name in sorted_names if name not in columns]
         places = {name: place for place, name in enumerate([*names, *hidden])}
         view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
+        for name in sorted_names:
+            if asked.get(name) == "abs sum":  # which is sorted by the sum itself
+                places[name] = len(view.measures)
+                view.measures.append(read_measure(name, term, "sum", facts))
         for each in (view.sorts, view.column_sorts):
             each[:] = [placed(sort, places[sort.name], view.measures) for sort in each]
     before = {*computed_with, *(name for name, *_ in config.get("filter") or [])}
