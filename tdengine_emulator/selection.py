@@ -314,7 +314,6 @@ class Selection(Ordered):
         parts = conjuncts(where.children[1]) if where else []
         only = [self.visit(part).text for part in parts if column_names_in(part) <= tags]
         of_tags = f"{self.with_hoisted(table.source_of_tags)} AS o WHERE {' AND '.join(only) or '1'}"
-        self.hoisted = before
         rows, shown = (quoted(*(column.name for column in part)) for part in (table.columns, table.tags))
         nulls = ", ".join(["NULL"] * len(table.columns))
         self.only_rows = self.of_column(table.columns[0]).text
@@ -324,10 +323,12 @@ class Selection(Ordered):
             f'SELECT {rows}, "#tbname", {shown}, 0 AS "#is_added" FROM {text} '
             f'UNION ALL SELECT {nulls}, "#tbname", {shown}, 1 FROM {of_tags}'
         )
-        return (
-            f'(SELECT * FROM (SELECT *, {place} AS "#place" FROM ({both}) AS o) '
-            f'WHERE "#is_added" = 0 OR "#place" = 1)'
+        names = f'{rows}, "#tbname", {shown}'
+        placed = (
+            f'SELECT {names}, "#is_added", {place} AS "#place" FROM {self.with_hoisted(f"({both})")} AS o'
         )
+        self.hoisted = before
+        return f'(SELECT {names} FROM ({placed}) WHERE "#is_added" = 0 OR "#place" = 1)'
 
     # Groups and windows
 

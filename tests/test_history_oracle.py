@@ -6,7 +6,8 @@ HISTORY_VIEWS views, 2,000 unless set, HISTORY_SEED the first of them; history_o
 import os
 
 from conftest import TDengine
-from history_oracle import Oracle
+from history_oracle import KNOWN, NOT_MET, Oracle
+from support import ROOT
 
 VIEWS = int(os.environ.get("HISTORY_VIEWS", "2000"))
 SEED = int(os.environ.get("HISTORY_SEED", "1"))
@@ -20,3 +21,9 @@ def test_the_look_back_answers_as_the_live_table_does(tdengine: TDengine) -> Non
     connection.close()
     assert not oracle.unknown, "\n\n".join([*oracle.unknown.values(), oracle.report()])
     assert oracle.refused.total() + oracle.refused_live.total() < MOST_REFUSED * oracle.asked, oracle.report()
+
+
+def test_what_may_differ_is_what_the_documentation_lists() -> None:
+    text = (ROOT / "docs" / "history.md").read_text().partition("## What differs")[2]
+    listed = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")]
+    assert sorted(listed[2:]) == sorted([*(what for what, _ in KNOWN), *NOT_MET])
