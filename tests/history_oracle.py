@@ -668,6 +668,25 @@ def is_order_by_quartile(comparison: Comparison, difference: Difference) -> bool
     ) and sorted(map(repr, difference.live)) == sorted(map(repr, difference.history))
 
 
+def is_order_by_end(comparison: Comparison, difference: Difference) -> bool:
+    """Only the order: the same groups or columns."""
+    if difference.what not in ("paths", "columns") or not isinstance(difference.live, list):
+        return False
+    ends = ("first", "last", "last by index", "last minus first")
+    sorted_by = [name for name, _ in comparison.view.get("sort", [])]
+    mine, other = (
+        Counter(as_key(one) if isinstance(one, list) else without_bars(one) for one in each)
+        for each in (difference.live, difference.history)
+    )
+    return mine == other and any(comparison.aggregate(name) in ends for name in sorted_by)
+
+
+def is_product_with_zero(comparison: Comparison, difference: Difference) -> bool:
+    expressions = comparison.view.get("expressions", {})
+    texts = [expressions.get(name, "") for name in comparison.touching(difference)]
+    return any(re.search(r"\(0 \*|\* 0\)", text) for text in texts)
+
+
 def is_order_of_nothing(comparison: Comparison, difference: Difference) -> bool:
     """The engine takes NULL for 0, an empty text or false there, but not in all its comparisons."""
     view = comparison.view
@@ -777,6 +796,8 @@ KNOWN: list[Known] = [
     ("integers of more than 32 bits within an expression", is_integer_overflow),
     ("`sum abs` of -2147483648", is_sum_of_least_integer),
     ("the type of an integer `+ 0` or `* 1`", is_type_without_zero),
+    ("`0 *` nothing", is_product_with_zero),
+    ("groups sorted by `first` or `last`", is_order_by_end),
     ("NaN and infinity within an expression", is_no_number),
     ("the extremes of dates, on a chart's axis", is_extreme_of_dates),
     ("the extremes of JSON, VARBINARY and GEOMETRY", is_extreme_of_bytes),

@@ -487,7 +487,9 @@ class Compiler:
         text, pattern, new = node[3]
         if not pattern[3][1:-1].replace(" ", "").isalnum():
             self.fail(pattern, "replace_all() takes letters and digits here, no pattern")
-        return Term(f"REPLACE({', '.join(map(self.operand, (text, pattern, new)))})", STRING)
+        before, *others = map(self.operand, (text, pattern, new))
+        replaced = f"REPLACE({', '.join((before, *others))})"
+        return Term(f"CASE WHEN {before} <> '' THEN {replaced} END", STRING)  # as of_text
 
     def value_of_bucket(self, node: Node) -> Term:
         what, width = node[3]
