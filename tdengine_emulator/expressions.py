@@ -343,8 +343,9 @@ class Expressions(Interpreter):
         if name == "count" and arguments:
             refuse_if(len(arguments) > 1, 0x2801, "Invalid number of parameters : count")
             text = self.within_aggregate(arguments[0]).text
-            if arguments[0] == "*" and self.only_rows:
-                return Term(f"COUNT({self.only_rows})", BIGINT)
+            if self.only_rows:
+                counted = "1" if arguments[0] == "*" else text
+                return Term(f"COUNT(CASE WHEN {self.only_rows} IS NOT NULL THEN {counted} END)", BIGINT)
             return Term(self.aggregated(f"COUNT({text})"), BIGINT)
         if name in AGGREGATES and arguments and isinstance(arguments[0], Tree):
             return self.aggregate(name, arguments)

@@ -295,30 +295,40 @@ class Selection(Ordered):
     ) -> tuple[str, str]:
         """The source, and its WHERE.
 
-        Where only tags make the groups, TDengine counts 0 for those that have no row: such rows are added.
+        Where only tags make the groups, TDengine counts 0 for those that have no row: such rows are added,
+        one a group, as by a database of one part.
         """
         table = self.table
         if table and table.tags and keys and "count" in called and not self.window:
             tags = {"#tbname", *(tag.name for tag in table.tags)}
             if column_names_in(*keys) <= tags:
-                return self.with_empty_subtables(table, source, where, tags), ""
+                return self.with_empty_groups(table, source, where, tags, keys), ""
         return source, f" {self.visit(where).text}" if where else ""
 
-    def with_empty_subtables(self, table: Table, source: str, where: Tree | None, tags: set[str]) -> str:
+    def with_empty_groups(
+        self, table: Table, source: str, where: Tree | None, tags: set[str], keys: list[Tree]
+    ) -> str:
         before, self.hoisted = self.hoisted, {}
         condition = f" {self.visit(where).text}" if where else ""
         text = f"{self.with_hoisted(source)} AS o{condition}"
         parts = conjuncts(where.children[1]) if where else []
         only = [self.visit(part).text for part in parts if column_names_in(part) <= tags]
         of_tags = f"{self.with_hoisted(table.source_of_tags)} AS o WHERE {' AND '.join(only) or '1'}"
-        self.hoisted = before
         rows, shown = (quoted(*(column.name for column in part)) for part in (table.columns, table.tags))
         nulls = ", ".join(["NULL"] * len(table.columns))
         self.only_rows = self.of_column(table.columns[0]).text
-        return (
-            f'(SELECT {rows}, "#tbname", {shown} FROM {text} '
-            f'UNION ALL SELECT {nulls}, "#tbname", {shown} FROM {of_tags})'
+        by = ", ".join(self.value_of(key).text for key in keys)
+        place = f'ROW_NUMBER() OVER (PARTITION BY {by} ORDER BY "#is_added")'
+        both = (
+            f'SELECT {rows}, "#tbname", {shown}, 0 AS "#is_added" FROM {text} '
+            f'UNION ALL SELECT {nulls}, "#tbname", {shown}, 1 FROM {of_tags}'
         )
+        names = f'{rows}, "#tbname", {shown}'
+        placed = (
+            f'SELECT {names}, "#is_added", {place} AS "#place" FROM {self.with_hoisted(f"({both})")} AS o'
+        )
+        self.hoisted = before
+        return f'(SELECT {names} FROM ({placed}) WHERE "#is_added" = 0 OR "#place" = 1)'
 
     # Groups and windows
 

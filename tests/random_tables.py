@@ -231,7 +231,7 @@ def random_table(rng: random.Random) -> RandomTable:
     rows = [
         (subtable, at, tuple(rng.choice(values) for values in pools))
         for subtable, at in sorted(
-            times(rng, precision, list(subtables) or [RandomTable.name]), key=lambda x: x[1]
+            times(rng, precision, list(subtables) or [RandomTable.name]), key=lambda x: (x[1], x[0])
         )
     ]
     key = rng.choice(("ts", "ts", "timestamp", "When"))

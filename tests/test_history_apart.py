@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import pickle
 import random
 import re
@@ -29,7 +30,8 @@ from viewers import Beat, Viewer, answer, dumb_viewer, history_url, wait_until_c
 
 from tdengine_perspective.gate.protocol import Request
 from tdengine_perspective.gate.sessions import MAX_CELLS, MAX_SUBSCRIPTIONS, MAX_VIEWS
-from tdengine_perspective.history.asking import limited
+from tdengine_perspective.history.asking import Asker, limited
+from tdengine_perspective.history.messages import Begun, Learnt, Rows
 from tdengine_perspective.history.questions import MAX_KEPT, Problem, Questions
 from tdengine_perspective.history.words import NotAnswered
 from tdengine_perspective.tdengine import TDengine as Reached
@@ -588,6 +590,22 @@ def test_tdengine_may_go_and_come_back(tmp_path: Path) -> None:
             assert {"problem": None} in viewer.told
 
         looking(server, look, "24h")
+
+
+def test_the_columns_are_learnt_though_the_first_who_asked_has_left(
+    tdengine: TDengine, filled: dict[str, str]
+) -> None:
+    """What it was told was told to nobody: it is told again, and not only where it is new."""
+    reached = Reached(
+        tdengine.host, tdengine.port, tdengine.user, tdengine.password, "test_history_apart", "meters"
+    )
+    told, other_end = multiprocessing.Pipe(duplex=False)
+    asker = Asker(reached, False, 10, other_end)
+    for _ in range(2):
+        assert isinstance(asker.answer(""), Rows)
+        learnt = [told.recv() for _ in range(2)]  # and that it begins
+        assert [type(each) for each in learnt] == [Learnt, Begun]
+        assert "voltage" in learnt[0].schema.perspective
 
 
 def test_when_the_columns_change_viewers_have_to_come_again(tdengine: TDengine, database: str) -> None:

@@ -27,7 +27,9 @@ SQL = {
     "-2 ^ 2": "-(POW(2, 2))",
     '"phase" / 2': "CASE WHEN 2 <> 0 THEN `phase` / 2 END",
     "concat(\"location\", ' it')": "CONCAT(`location`, ' it')",
-    "bucket(\"timestamp\", '5m')": "CAST((CAST(`ts` AS BIGINT)) / 300000 AS BIGINT) * 300000",
+    "bucket(\"timestamp\", '5m')": (
+        "CAST(FLOOR(CAST((CAST(`ts` AS BIGINT)) / 60000 AS BIGINT) / 5) AS BIGINT) * 5 * 60000"
+    ),
     '"voltage" > 210': "CASE WHEN `voltage` > 210 THEN true ELSE false END",
     'is_null("note")': "CASE WHEN (CAST(`note` AS VARCHAR(16384))) IS NULL THEN true ELSE false END",
     'var x := "voltage"; x += 1; x': "(`voltage` + 1)",
@@ -58,7 +60,8 @@ def test_steps_of_the_tables_time_can_be_intervals() -> None:
 
 
 def test_a_time_is_in_ms_whatever_the_databases_precision() -> None:
-    whole = "CAST(ROUND(CAST(TIMETRUNCATE(`ts`, 1a) AS BIGINT) / 1000) AS BIGINT)"
+    one_less = "CASE WHEN `ts` < TIMETRUNCATE(`ts`, 1a) THEN 1000 ELSE 0 END"
+    whole = f"CAST(ROUND((CAST(TIMETRUNCATE(`ts`, 1a) AS BIGINT) - {one_less}) / 1000) AS BIGINT)"
     assert compiled('float("timestamp")', FINE).sql == f"CAST(({whole}) AS DOUBLE)"
 
 

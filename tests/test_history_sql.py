@@ -1,6 +1,7 @@
 """The statements that views of the look back become: their text, and what never gets into it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import perspective
@@ -11,6 +12,7 @@ from tdengine_perspective.history.spans import Span
 from tdengine_perspective.history.terms import Facts
 from tdengine_perspective.history.words import NotAnswered
 from tdengine_perspective.mirror.schema import Column, Schema
+from tdengine_perspective.tdengine import bytes_of
 
 COLUMNS = (
     Column("ts", "timestamp", "TIMESTAMP"),
@@ -35,10 +37,12 @@ PROBE = (  # how many subtables have NaN in it, and so no sum
 class Asked:
     """A history whose questions are noted, and answered with what there is for their beginnings."""
 
-    def __init__(self, answers: dict[str, list[tuple]] | None = None, span: str = "all"):
+    def __init__(
+        self, answers: dict[str, list[tuple]] | None = None, span: str = "all", facts: Facts = FACTS
+    ):
         self.statements: list[str] = []
         self.answers = answers or {}
-        self.history = History("meters_history", FACTS, Span.parse(span), self.ask)
+        self.history = History("meters_history", facts, Span.parse(span), self.ask)
         self.server = perspective.VirtualServer(self.history)
         self.client = perspective.Client(self.handle, lambda: None)
         self.table = self.client.open_table("meters_history")
@@ -159,11 +163,11 @@ FILTERS = {
     ("ok", "==", True): "`ok` = true",
     ("ok", "!=", True): "(`ok` = false OR `ok` IS NULL)",
     ("timestamp", ">", 1700000000000): "`ts` >= 1700000000001",
-    ("timestamp", "<=", "2023-11-14T22:13:20Z"): "`ts` < 1700000000001",
+    ("timestamp", "<=", "2023-11-14T22:13:20Z"): "`ts` <= 1700000000000",
     ("location", "==", "San Jose"): "`location` IN ('San Jose')",
     ("location", "in", ("a", "b")): "`location` IN ('a', 'b')",
     ("location", "in", ()): "CASE WHEN `ts` IS NULL THEN 1 ELSE 0 END = 1",
-    ("timestamp", "!=", 1700000000000): "(`ts` < 1700000000000 OR `ts` >= 1700000000001)",
+    ("timestamp", "!=", 1700000000000): "(`ts` <= 1699999999999 OR `ts` >= 1700000000001)",
     ("location", "begins with", "50%_"): "`location` LIKE '50\\\\%\\\\_%'",
     ("location", "not contains", "a"): "`location` NOT LIKE '%a%'",
     ("location", "is null", None): "`location` IS NULL",
@@ -310,3 +314,68 @@ def test_the_rows_are_split_and_the_paths_are_those_of_the_engine() -> None:
         "1|voltage": [6, None, 6],
     }
     assert view.schema() == {"voltage": "integer"}
+
+
+def test_texts_that_are_not_utf_8_are_shown_with_replacement_characters() -> None:
+    facts = Facts(FACTS.table, replace(FACTS.schema, as_bytes=True))
+    found = [(b"caf\xe9", 3, b"CAF\xe9"), (b"San Jose", 1, b"SAN JOSE"), (None, 1, None)]
+    upper = "CASE WHEN `ts` IS NOT NULL THEN CASE WHEN `location` <> '' THEN UPPER(`location`) END END"
+    items = f"LAST(`ts`), COLS(FIRST(`ts`), {bytes_of(upper)})"
+    groups = f"SELECT {bytes_of('`location`')} g0, {items} {FROM} GROUP BY `location` {MOST}"
+    asked = Asked({groups: found}, facts=facts)
+    view = asked.make(
+        group_by=["location"],
+        columns=["e"],
+        expressions={"e": 'upper("location")'},
+        aggregates={"e": "first"},
+        group_rollup_mode="flat",
+    )
+    assert asked.statements == [groups]
+    assert view.to_columns() == {
+        "__ROW_PATH__": [[None], ["San Jose"], ["caf�"]],
+        "e": [None, "SAN JOSE", "CAF�"],
+    }
+
+
+def test_bytes_are_not_sorted_by() -> None:
+    columns = (*COLUMNS, Column("raw", "raw", "VARBINARY"))
+    asked = Asked(facts=Facts(FACTS.table, replace(FACTS.schema, columns=columns)))
+    with pytest.raises(perspective.PerspectiveError):
+        asked.make(columns=["voltage"], sort=[["raw", "asc"]])
+    assert asked.history.failure == "raw is of the type VARBINARY, by which TDengine does not sort"
+
+
+def test_subtables_have_names() -> None:
+    schema = replace(FACTS.schema, shows_subtable=True)
+    for operator, holds in ((">", True), (">=", True), ("<", False), ("<=", False)):
+        asked = Asked(facts=Facts(FACTS.table, schema))
+        asked.make(columns=["voltage"], filter=[["tbname", operator, ""]])
+        assert asked.statements[0].endswith(
+            f"WHERE (CASE WHEN `ts` IS NULL THEN 1 ELSE 0 END = {int(not holds)})"
+        )
+
+
+def test_what_tags_give_without_a_row_does_not_count() -> None:
+    """Where tags make the groups, TDengine has a row, all NULL but for its tags, where there is none."""
+    (sql,) = statements(
+        group_by=["location"],
+        columns=["e"],
+        expressions={"e": '"groupid" + 1'},
+        group_rollup_mode="flat",
+    )
+    assert "SUM(CASE WHEN `ts` IS NOT NULL THEN (`groupid` + 1) END)" in sql
+
+
+def test_groups_are_sorted_by_the_sum_behind_an_absolute_one() -> None:
+    """As the engine does it."""
+    items = "COUNT(*), SUM(`voltage`), SUM(`voltage`)"
+    groups = f"SELECT `location` g0, {items} {FROM} GROUP BY `location` {MOST}"
+    asked = Asked({groups: [("a", 1, 3, 3), ("b", 1, -5, -5), ("c", 1, None, None)]})
+    view = asked.make(
+        group_by=["location"],
+        columns=["voltage"],
+        aggregates={"voltage": "abs sum"},
+        sort=[["voltage", "desc"]],
+        group_rollup_mode="flat",
+    )
+    assert view.to_columns() == {"__ROW_PATH__": [["a"], ["b"], ["c"]], "voltage": [3, 5, None]}

@@ -89,25 +89,26 @@ def measure(name: str, term: Term, aggregate: str, facts: Facts, other: Term | N
     if aggregate in AT_THE_ENDS:
         return at_the_ends(term, aggregate, facts.schema.key)
     if other:
-        found, watched = by_another(term, aggregate, facts.of_rows(other)), other
+        found, watched = by_another(term, aggregate, other, facts), other
     else:
         found, watched = of_all(facts.of_rows(term), aggregate, kind), term
     return replace(found, watched=(watched,)) if watched.may_be_infinite else found
 
 
-def by_another(term: Term, aggregate: str, other: Term) -> Measure:
+def by_another(term: Term, aggregate: str, other: Term, facts: Facts) -> Measure:
     """The value in the row with the highest or lowest one of another; NULL is less than all else."""
     function = "MAX" if aggregate == "max by" else "MIN"
     ordered = other.sql if other.kind == STRING else f"CAST({other.sql} AS DOUBLE)"
     least = "''" if other.kind == STRING else "-1.7976931348623157e308"
     by = f"CASE WHEN ({other.sql}) IS NULL THEN {least} ELSE {ordered} END"
-    item = f"COLS({function}({by}), {term.sql})"
+    by = facts.of_rows(Term(by, STRING, may_be_of_no_row=True)).sql
+    item = f"COLS({function}({by}), {term.shown()})"
     return Measure((item,), lambda values, count: term.read(values)[0], term.kind)
 
 
 def at_the_ends(term: Term, aggregate: str, key: str) -> Measure:
     """What the first and the last row have, which may be no value; TDengine's FIRST and LAST look for one."""
-    first, last = (f"COLS({function}({key}), {term.sql})" for function in ("FIRST", "LAST"))
+    first, last = (f"COLS({function}({key}), {term.shown()})" for function in ("FIRST", "LAST"))
     if aggregate == "last minus first":
         return Measure((last, first), lambda values, count: minus(term.read(values)), term.kind, counts=False)
     item = first if aggregate == "first" else last
@@ -142,6 +143,12 @@ def of_all(term: Term, aggregate: str, kind: str) -> Measure:
             add = add_up_integers if term.kind == INTEGER else add_up
             inner = f"ABS(CAST({term.sql} AS DOUBLE))" if aggregate == "sum abs" else term.sql
             return Measure((f"SUM({inner})",), add, kind)
+        case "avg" | "mean" if term.column and term.column.kind == "DECIMAL":
+
+            def divide(values: Values, count: int) -> Any:  # TDengine's AVG is not right of several parts
+                return float(values[0] / values[1]) if values[1] else None
+
+            return Measure((f"SUM({term.sql})", known), divide, kind)
         case "avg" | "mean":
             return Measure((f"AVG({term.sql})",), lambda values, count: real.read(values)[0], kind)
         case "stddev" | "var":  # as a float, since it overflows for integers
@@ -165,7 +172,7 @@ def of_all(term: Term, aggregate: str, kind: str) -> Measure:
             return Measure(items, lambda values, count: minus(term.read(values)), kind)
         case "any":
             item = f"FIRST({term.name})"
-            return reading(f"CAST({item} AS BIGINT)" if term.is_time_column else item)
+            return reading(f"CAST({item} AS BIGINT)" if term.is_time_column else term.shown(item))
     raise NotAnswered(f"there is no {aggregate!r} in the look back")
 
 

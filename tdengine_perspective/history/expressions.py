@@ -151,10 +151,13 @@ def compile_one(text: str, facts: Facts) -> tuple[Term, set[str]]:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
         reader = Reader(text, facts.schema.perspective)
         term = Compiler(facts, reader).value(reader.read_tree())
-        if not reader.named:
-            return replace(term, is_constant=True), set()
+        term = replace(term, as_bytes=facts.schema.as_bytes and term.kind == STRING)
+        if not reader.named and facts.schema.key not in term.sql:
+            return replace(term, is_constant=True, may_be_of_no_row=True), set()
         if reader.named <= facts.tags and "CASE " in term.sql:  # TDengine groups by no such CASE
             term = replace(term, sql=f"CASE WHEN {facts.schema.key} IS NOT NULL THEN {term.sql} END")
+        elif reader.named <= facts.tags or "CASE " in term.sql:
+            term = replace(term, may_be_of_no_row=True)
         return term, reader.named
     except NotCompiled:
         raise
@@ -236,7 +239,10 @@ class Compiler:
         if sql == "<>":
             either = f"({one} IS NULL AND {other} IS NOT NULL) OR ({one} IS NOT NULL AND {other} IS NULL)"
             return f"{one} <> {other} OR {either}"
-        return f"{one} {sql} {other}"
+        is_plain = any(part[1] in ("number", "text") for part in (left, right))
+        if sql in ("<", ">") or is_plain:
+            return f"{one} {sql} {other}"
+        return f"{one} {sql} {other} OR ({one} IS NULL AND {other} IS NULL)"
 
     def value_of_number(self, node: Node) -> Term:
         return Term(literals.number(float(node[3])), FLOAT)
@@ -481,7 +487,9 @@ class Compiler:
         text, pattern, new = node[3]
         if not pattern[3][1:-1].replace(" ", "").isalnum():
             self.fail(pattern, "replace_all() takes letters and digits here, no pattern")
-        return Term(f"REPLACE({', '.join(map(self.operand, (text, pattern, new)))})", STRING)
+        before, *others = map(self.operand, (text, pattern, new))
+        replaced = f"REPLACE({', '.join((before, *others))})"
+        return Term(f"CASE WHEN {before} <> '' THEN {replaced} END", STRING)  # as of_text
 
     def value_of_bucket(self, node: Node) -> Term:
         what, width = node[3]
@@ -497,8 +505,9 @@ class Compiler:
             if what[0] == DATE:
                 return self.value(what)
             is_key = what[1] == "column" and self.facts.terms[what[3]].name == self.facts.schema.key
-            length = count * LENGTHS[unit]
-            sql = f"CAST({time} / {length} AS BIGINT) * {length}"
+            whole = f"CAST({time} / {LENGTHS[unit]} AS BIGINT)"  # towards 1970, as the engine does
+            multiple = whole if count == 1 else f"CAST(FLOOR({whole} / {count}) AS BIGINT) * {count}"
+            sql = f"{multiple} * {LENGTHS[unit]}"
             return Term(sql, DATETIME, step=f"{count}{unit}" if is_key else None)
         days = calendar.day(time)
         if unit == "W":

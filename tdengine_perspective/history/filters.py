@@ -54,6 +54,8 @@ def condition(name: str, term: Term, operator: str, value: Any, key: str) -> str
     if operator in ("==", "!="):
         return among(term, operator == "==", [wanted], key)
     if term.kind == STRING:
+        if term.sql == "tbname" and not wanted:  # see `among`
+            return literals.always(key) if ">" in operator else literals.never(key)
         return f"{term.sql} {operator} {literals.text(wanted)}"
     return f"{term.as_double} {operator} {literals.number(wanted)}"
 
@@ -126,21 +128,24 @@ def part(term: Term, operator: str, value: str) -> str:
 
 
 def compare_times(term: Term, operator: str, value: int, key: str) -> str:
-    """In ms, as on the live side, where a ms has several units, too."""
+    """In ms, as on the live side, where a ms has several units, too.
+
+    Up to the unit before, and not below a unit: of `ts < 5 OR ts >= 6` TDengine takes 5 for a part.
+    """
     if term.column is None:
         sign = {"==": "=", "!=": "<>"}.get(operator, operator)
         compared = f"{term.sql} {sign} {value}"
         return f"({compared} OR {term.sql} IS NULL)" if operator == "!=" else compared
-    first, after = value * term.units, (value + 1) * term.units
+    first, last = value * term.units, (value + 1) * term.units - 1
     name = term.name
     if operator == "==":
-        return f"({name} >= {first} AND {name} < {after})"
+        return f"({name} >= {first} AND {name} <= {last})"
     if operator == "!=":
-        outside = f"{name} < {first} OR {name} >= {after}"
+        outside = f"{name} <= {first - 1} OR {name} >= {last + 1}"
         return f"({outside})" if name == key else f"({outside} OR {name} IS NULL)"
     return {
-        ">": f"{name} >= {after}",
+        ">": f"{name} >= {last + 1}",
         ">=": f"{name} >= {first}",
-        "<": f"{name} < {first}",
-        "<=": f"{name} < {after}",
+        "<": f"{name} <= {first - 1}",
+        "<=": f"{name} <= {last}",
     }[operator]

@@ -22,7 +22,8 @@ def min_max(view: View, name: str, infinite: frozenset[str], ask: Ask) -> tuple:
         return None, None
     sql = f"CAST({term.sql} AS INT)" if term.kind == BOOLEAN else term.sql
     sql = finite(sql) if name in infinite else sql
-    rows = ask(f"SELECT MIN({sql}), MAX({sql}) FROM {view.facts.table}{view.where}")
+    ends = ", ".join(term.shown(f"{function}({sql})") for function in ("MIN", "MAX"))
+    rows = ask(f"SELECT {ends} FROM {view.facts.table}{view.where}")
     return tuple(term.read(list(rows[0]))) if rows else (None, None)
 
 
@@ -30,7 +31,7 @@ def ask_splits(view: View, ask: Ask) -> list[tuple]:
     """The values that a flat view is split by, in the order of its columns. Raises NotAnswered."""
     if not view.split_by:
         return [()]
-    listed = ", ".join(f"{term.sql} g{place}" for place, term in enumerate(view.split_by))
+    listed = ", ".join(f"{term.shown()} g{place}" for place, term in enumerate(view.split_by))
     varying = [place for place, term in enumerate(view.split_by) if not term.is_constant]
     ordered = [place for place in varying if view.split_by[place].may_be_sorted]
     order = f"g{ordered[0]}" if ordered else "n"
@@ -110,7 +111,7 @@ def ask_by_time(view: View, start: int, end: int, ask: Ask) -> list[tuple]:
 
 
 def listed_of(view: View) -> list[str]:
-    listed = [*(term.sql for term in view.columns.values()), *(term.sql for term in view.split_by)]
+    listed = [term.shown() for term in (*view.columns.values(), *view.split_by)]
     return listed or [view.facts.key.sql]
 
 

@@ -160,7 +160,7 @@ def select_groups(view: View, terms: Sequence[Term], items: Sequence[str]) -> st
     """By INTERVAL where one of the terms is the time in steps: five times as fast as by an expression."""
     step = step_of(terms)
     listed = [
-        f"{'CAST(_wstart AS BIGINT)' if place == step else each.sql} g{place}"
+        f"{'CAST(_wstart AS BIGINT)' if place == step else each.shown()} g{place}"
         for place, each in enumerate(terms)
     ]
     varying = [place for place, each in enumerate(terms) if not each.is_constant]

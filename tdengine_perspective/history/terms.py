@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from tdengine_perspective.history.words import NotAnswered
 from tdengine_perspective.mirror.schema import CALENDAR, SUBTABLE, TYPES, Column, Schema
-from tdengine_perspective.tdengine import quote_name
+from tdengine_perspective.tdengine import bytes_of, quote_name, readable
 
 INTEGER, FLOAT, STRING, BOOLEAN, DATE, DATETIME = "integer", "float", "string", "boolean", "date", "datetime"
 NUMBERS = (INTEGER, FLOAT)
@@ -31,6 +31,8 @@ class Term:
     units: int = 1
     step: str | None = None  # as INTERVAL takes it, where it is the key's time in steps
     is_constant: bool = False  # whether it is the same in all rows, since no column is in it
+    may_be_of_no_row: bool = False  # whether it may have a value where there are tags, but no row
+    as_bytes: bool = False  # whether it is a text to be read as bytes, since not all of them are UTF-8
 
     @property
     def name(self) -> str:
@@ -57,8 +59,14 @@ class Term:
         """A time in ms, whatever the database's precision; cut first, as a DOUBLE would not hold it."""
         if self.units == 1:
             return self
-        sql = f"CAST(ROUND(CAST(TIMETRUNCATE({self.name}, 1a) AS BIGINT) / {self.units}) AS BIGINT)"
+        cut = f"TIMETRUNCATE({self.name}, 1a)"  # towards 1970
+        one_less = f"CASE WHEN {self.name} < {cut} THEN {self.units} ELSE 0 END"
+        sql = f"CAST(ROUND((CAST({cut} AS BIGINT) - {one_less}) / {self.units}) AS BIGINT)"
         return Term(sql, self.kind)
+
+    def shown(self, sql: str = "") -> str:
+        """What stands in a SELECT's list for it, or for something else of its type."""
+        return bytes_of(sql or self.sql) if self.as_bytes else sql or self.sql
 
     @property
     def as_double(self) -> str:
@@ -93,8 +101,9 @@ def read_texts(values: Sequence[Any], term: Term) -> list[str | None]:
     """Perspective ends a text at a NUL."""
     return [
         value.hex()
-        if isinstance(value, bytes)
-        else value and value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        if isinstance(value, bytes) and not term.as_bytes
+        else value
+        and (readable(value) if term.as_bytes else value).replace("\0", "\N{REPLACEMENT CHARACTER}")
         for value in values
     ]
 
@@ -138,7 +147,10 @@ class Facts:
         found = {column.label: column_term(column, self.schema.units) for column in self.schema.columns}
         for name in self.infinite & found.keys():
             found[name] = Term(finite(found[name].sql), FLOAT)
-        subtable = Term("tbname", STRING, Column("tbname", SUBTABLE, "BINARY"))
+        for column in self.schema.columns:
+            if self.schema.is_bytes(column):
+                found[column.label] = replace(found[column.label], as_bytes=True)
+        subtable = Term("tbname", STRING, Column("tbname", SUBTABLE, "BINARY"), as_bytes=self.schema.as_bytes)
         return {name: found.get(name, subtable) for name in self.schema.perspective}
 
     @cached_property
@@ -149,11 +161,19 @@ class Facts:
         return frozenset([*names, *([SUBTABLE] if self.schema.shows_subtable else [])])
 
     def of_rows(self, term: Term) -> Term:
-        """The same as an aggregate takes it: of a tag, TDengine would count subtables without rows, too."""
-        if term.column is None or term.column.label not in self.tags:
+        """The same as an aggregate takes it.
+
+        Where tags make the groups, TDengine adds a row, all NULL but for its tags, for each group of which a
+        part of the database has subtables, but no rows.
+        """
+        if not term.may_be_of_no_row and (term.column is None or term.column.label not in self.tags):
             return term
         return Term(
-            f"CASE WHEN {self.schema.key} IS NOT NULL THEN {term.sql} END", term.kind, None, term.units
+            f"CASE WHEN {self.schema.key} IS NOT NULL THEN {term.sql} END",
+            term.kind,
+            None,
+            term.units,
+            as_bytes=term.as_bytes,
         )
 
     @property
@@ -178,3 +198,9 @@ def check_groupable(term: Term, name: str) -> None:
     """Raises NotAnswered for a column by which TDengine does not group."""
     if term.column and term.column.kind in UNGROUPABLE:
         raise NotAnswered(f"{name} is of the type {term.column.kind}, by which TDengine does not group")
+
+
+def check_sortable(term: Term, name: str) -> None:
+    """Raises NotAnswered for a column by which TDengine does not sort, or in an order of its own."""
+    if term.column and term.column.kind in UNGROUPABLE:
+        raise NotAnswered(f"{name} is of the type {term.column.kind}, by which TDengine does not sort")

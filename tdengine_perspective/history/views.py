@@ -1,14 +1,14 @@
 """Owns what a view's configuration asks for, in the terms of the table, or why it can't be had."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tdengine_perspective.history.aggregates import BY_ANOTHER, Measure, default, measure
 from tdengine_perspective.history.expressions import compile_all
 from tdengine_perspective.history.filters import condition
 from tdengine_perspective.history.spans import Span
-from tdengine_perspective.history.terms import Facts, Term, check_groupable
+from tdengine_perspective.history.terms import NUMBERS, Facts, Term, check_groupable, check_sortable
 from tdengine_perspective.history.words import NotAnswered
 
 MOST_GROUPED = 6  # columns, in either direction
@@ -103,7 +103,10 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         raise NotAnswered(
             "the columns of rows that are split have one order: group the rows, or sort by others"
         )
-    if not view.is_flat:
+    if view.is_flat:
+        for name, each in view.sorted_terms.items():
+            check_sortable(each, name)
+    else:
         grouped_alone = [name for name in config.get("group_by") or [] if name not in columns]
         asked = {
             **(config.get("aggregates") or {}),
@@ -112,8 +115,12 @@ def read_view(config: Mapping[str, Any], facts: Facts, span: Span) -> View:
         hidden = [name for name in sorted_names if name not in columns]
         places = {name: place for place, name in enumerate([*names, *hidden])}
         view.measures.extend(read_measure(name, term, asked.get(name), facts) for name in places)
+        for name in sorted_names:
+            if asked.get(name) == "abs sum":  # which is sorted by the sum itself
+                places[name] = len(view.measures)
+                view.measures.append(read_measure(name, term, "sum", facts))
         for each in (view.sorts, view.column_sorts):
-            each[:] = [Sort(sort.name, sort.descending, sort.absolute, places[sort.name]) for sort in each]
+            each[:] = [placed(sort, places[sort.name], view.measures) for sort in each]
     before = {*computed_with, *(name for name, *_ in config.get("filter") or [])}
     view.doubtful.extend(name for name in facts.terms if name in before and terms[name].may_be_infinite)
     for each in view.measures:
@@ -130,6 +137,12 @@ def grouping(names: Sequence[str], term: Any) -> list[Term]:
     for name, each in zip(names, found, strict=True):
         check_groupable(each, name)
     return [each.in_ms() for each in found]
+
+
+def placed(sort: Sort, place: int, measures: Sequence[Measure]) -> Sort:
+    """With its place among the measures; there are absolute values of numbers alone."""
+    is_absolute = sort.absolute and measures[place].kind in NUMBERS
+    return replace(sort, absolute=is_absolute, place=place)
 
 
 def read_measure(name: str, term: Any, asked: Any, facts: Facts) -> Measure:
