@@ -5,7 +5,7 @@ import { Dashboard } from "./dashboard.js";
 import { element } from "./dom.js";
 import { Following } from "./following.js";
 import { watchHealth } from "./health.js";
-import { listenToKeys } from "./keyboard.js";
+import { listenToKeys, pressBySpace } from "./keyboard.js";
 import { downloadLayout } from "./layout.js";
 import { Panels } from "./panels.js";
 import { loadPerspective } from "./perspective.js";
@@ -21,12 +21,13 @@ export async function start(makers) {
   const state = new State((state) => showStatus(state, server));
   const panels = new Panels(element("main"));
   const choice = new Choice();
-  const following = new Following(element("#pause"), () => state.note({ isPaused: following.isPaused }));
+  const following = new Following(element("#pause"), ({ pausedSince, isHeld }) => state.note({ pausedSince, isHeld }));
 
   whenTokenIsEntered((token) => (server.token = token));
   letSwitchTheme(element("#theme"), () => panels.changeTheme());
   element("#download").addEventListener("click", async () => downloadLayout(await panels.save()));
   listenToKeys();
+  pressBySpace(element("#pause"));
 
   try {
     checkAddress(server);

@@ -2,14 +2,14 @@
 
 import { showDashboards } from "./dashboards.js";
 import { element, write } from "./dom.js";
-import { describeState } from "./state.js";
+import { describe } from "./state.js";
 import { clock, describeAge } from "./time.js";
 import { LIVE } from "./timespan.js";
 
 const OLD_AFTER = 10000; // ms; a newest row older than this is pointed out
 
 export function showStatus(state, server) {
-  const [word, sentence] = describeState(state, server);
+  const [word, sentence] = describe(state, server);
   const status = element("#status");
   status.dataset.status = word;
   write("#state", sentence);
