@@ -1,10 +1,9 @@
 // Owns the choice of time: the buttons in the header, what the address says of it, and the form for a span of one's own.
 
 import { element } from "./dom.js";
+import { changeHash, partOfHash } from "./hash.js";
 import { AS_LAID_OUT, LIVE, localMoment, parseTimespan } from "./timespan.js";
 import { DAY, HOUR, MINUTE } from "./time.js";
-
-const IN_ADDRESS = /(?:^#|&)time=([^&]*)/;
 
 export class Choice {
   #buttons = [...document.querySelectorAll("#times [data-time]")];
@@ -41,8 +40,7 @@ export class Choice {
 
   /** The address gets it, so that a link shows the same and the browser's button leads back. */
   choose(key) {
-    const others = location.hash.slice(1).split("&").filter((part) => part && !part.startsWith("time="));
-    location.hash = [...others, `time=${key}`].join("&");
+    location.hash = changeHash(location.hash, { time: key });
   }
 
   /** What is shown where the address names no time; once the page has found something better, that stays. */
@@ -61,8 +59,8 @@ export class Choice {
   }
 
   #read() {
-    const text = IN_ADDRESS.exec(location.hash)?.[1];
-    this.#chosen = text === undefined ? null : parseTimespan(decode(text));
+    const text = partOfHash("time");
+    this.#chosen = text === null ? null : parseTimespan(text);
     this.#tell();
   }
 
@@ -99,13 +97,5 @@ export class Choice {
     }
     this.#open(false);
     this.choose(timespan.key);
-  }
-}
-
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

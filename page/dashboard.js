@@ -23,6 +23,7 @@ const METER_COLUMNS = {
 export class Dashboard {
   #parts; // what it and its looks back are made of
   #connection = null; // to the live tables
+  #isArranged = false; // as the link has it
   #first = ""; // the name of the table that is shown where the layout names no other
   #live = new Map(); // the live tables' sources, by name
   #schemas = new Map(); // which columns they had when they were last shown
@@ -53,11 +54,12 @@ export class Dashboard {
     this.#layout = source.layout && stored;
     this.#choose();
     panels.resize(this.#configure(source).length);
+    this.#arrangeAsLinked();
     state.note({ hasPanels: true });
     this.#offerPause();
     this.#take(source);
     await connection.during(this.#draw(source));
-    element("#download").hidden = false;
+    for (const button of ["#download", "#copy"]) element(button).hidden = false;
     return () => Promise.all([this.#follow(source), ...[...others].map((other) => this.#followOther(connection, other))]);
   }
 
@@ -109,6 +111,14 @@ export class Dashboard {
     this.#look();
     for (const source of this.#live.values()) this.#drawAgain(source);
     for (const look of this.#looks.values()) if (look.source) this.#drawAgain(look.source);
+  }
+
+  #arrangeAsLinked() {
+    const { panels, link, state } = this.#parts;
+    if (this.#isArranged) return;
+    this.#isArranged = true;
+    const count = panels.map((panel, index) => panel.arrange(link.viewers[index] ?? null)).length;
+    if (link.viewers.length > count) state.note({ linkProblem: tooManyLinked(link.viewers.length, count) });
   }
 
   /** Once there is something to see, unless nothing new is to come. */
@@ -238,6 +248,10 @@ export class Dashboard {
       return timespan === LIVE && !madeFor ? retitle(filterAnew(rest, [], time.filter), time) : retime(rest, [], time);
     });
   }
+}
+
+function tooManyLinked(linked, count) {
+  return `the link has ${linked} viewers, and this dashboard ${count}: the last ones are left out`;
 }
 
 function timeIn({ time }) {

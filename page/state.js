@@ -23,6 +23,8 @@ export class State {
   problem = null; // why the last attempt to connect failed
   refusal = null; // {at, reason, again}: since when and why a server that answers would not have it, and whether again
 
+  linkProblem = null; // why something is not as the link has it
+
   timespan = LIVE; // what somebody chose to look at
   pausedSince = null; // ms since 1970, where somebody did
   isHeld = false; // whether a connection that was lost meanwhile is back, and waits for the pause's end

@@ -22,8 +22,12 @@ export function showStatus(state, server) {
   write("#notices", notices(state).filter((notice) => !sentence.includes(notice)).join("\n"));
 }
 
+function notices({ health, timespan, linkProblem }) {
+  return [...(linkProblem ? [linkProblem] : []), ...noticesOf(health, timespan)];
+}
+
 /** What of the live table is not shown; where that has no rows and a look back has, that this is why one sees these. */
-function notices({ health, timespan }) {
+function noticesOf(health, timespan) {
   if (health.rows > 0 || !health.older) return health.notices;
   const remedy = timespan === LIVE ? "All shows what there is" : `so this shows ${timespan.words}`;
   return health.notices.map((notice, index) => (index === 0 ? `${notice}; ${remedy}` : notice));

@@ -64,6 +64,11 @@ export function retime(config, before, time) {
   return retitle(restep(filterAnew(config, before, time.filter), time), time);
 }
 
+/** Whether two configurations have the same title, whatever time it tells. */
+export function isTitledAlike(one, other) {
+  return (one.title ?? "").replace(TOLD, "") === (other.title ?? "").replace(TOLD, "");
+}
+
 /** Whether a configuration's title tells the time that its rows span. */
 function tellsTime({ title }) {
   return TOLD.exec(title ?? "")?.[0].length > 0;
