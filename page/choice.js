@@ -12,6 +12,7 @@ export class Choice {
   #default = LIVE; // where the address says nothing
   #chosen = null; // what it says
   #isPreset = false;
+  #offered = []; // the moments that the form begins with
   #act = () => {};
 
   constructor() {
@@ -82,6 +83,7 @@ export class Choice {
     const { now } = this;
     const end = now.to ?? Math.ceil(Date.now() / MINUTE) * MINUTE;
     const begin = now.from ?? end - Math.min(now.length ?? HOUR, 400 * DAY);
+    this.#offered = [begin, end];
     from.value = localMoment(begin);
     to.value = localMoment(end);
     from.focus();
@@ -90,7 +92,9 @@ export class Choice {
   #submit(event) {
     event.preventDefault();
     const { from, to } = this.#form.elements;
-    const timespan = parseTimespan(`${from.value}/${to.value}`);
+    // A moment that a clock shows twice is the first of the two, unless the form began with the other one.
+    const write = ({ value }, offered) => (value === localMoment(offered) ? new Date(offered).toISOString() : value);
+    const timespan = parseTimespan([from, to].map((field, index) => write(field, this.#offered[index])).join("/"));
     if (!timespan) {
       to.setCustomValidity("This has to be later than where it begins");
       return to.reportValidity();

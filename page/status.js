@@ -5,6 +5,7 @@ import { element, write } from "./dom.js";
 import { describe } from "./state.js";
 import { clock, describeAge } from "./time.js";
 import { LIVE } from "./timespan.js";
+import { describeZone, zoneName } from "./zone.js";
 
 const OLD_AFTER = 10000; // ms; a newest row older than this is pointed out
 
@@ -47,6 +48,8 @@ function showHealth(status, { health, timespan, looks }, since) {
   write("#source", describeVersion(health.tdengine.version));
   const age = health.newest_ms_ago + since; // by TDengine's clock: this machine's may be another
   write("#newest", health.newest && timespan === LIVE ? describeNewest(health, age) : "");
+  write("#zone", zoneName());
+  element("#zone").title = describeZone();
   element("#newest").classList.toggle("old", ahead > 0 || age > OLD_AFTER);
 }
 
