@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
@@ -26,8 +27,10 @@ from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
 from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
 from tdengine_perspective.mirror.table import Mirror
+from tdengine_perspective.mirror.topics import drop_topic, own_topics
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
 from tdengine_perspective.tables import read_tables
+from tdengine_perspective.tdengine import TDengine, TDengineError
 from tdengine_perspective.web import (
     BrowserFileHandler,
     HealthHandler,
@@ -142,8 +145,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     await stop.wait()
     memory.stop()
     listener.stop()
-    for reader in readers:
-        reader.stop()
+    await asyncio.gather(*(asyncio.to_thread(reader.stop) for reader in readers))
     for thread in threads:
         await asyncio.to_thread(thread.join)
 
@@ -156,21 +158,45 @@ async def serve_until_signal(settings: Settings) -> None:
     await serve(settings, stop)
 
 
+def drop_topics(settings: Settings) -> None:
+    """Remove the topics that killed servers left in TDengine, as long as nobody subscribes to them."""
+    tdengine = TDengine.of(settings)
+    left = 0
+    for name, database in own_topics(tdengine):
+        if drop_topic(tdengine, name):
+            print(f"dropped the topic {name} of {database}")
+        else:
+            print(f"the topic {name} of {database} is in use", file=sys.stderr)
+            left += 1
+    if left:
+        raise SystemExit(
+            f"perspective_server: {left} topics are in use: end the servers that subscribe first"
+        )
+
+
 def main() -> None:
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description="Show the newest rows of a table in TDengine, live, in a browser.",
         epilog="settings, all of them environment variables:\n"
         f"{describe_settings()}\n\n"
         "The dashboard is at http://localhost:8080/ then, its state as JSON at /health. More stands in\n"
         "docs/settings.md.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--drop-topics",
+        action="store_true",
+        help="remove the topics that killed servers with PERSPECTIVE_SUBSCRIBE=yes left in TDengine, and end",
+    )
+    arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
         settings = Settings.from_environment()
+        if arguments.drop_topics:
+            return drop_topics(settings)
         prepare_engine()
         asyncio.run(serve_until_signal(settings))
-    except SettingError as error:
+    except (SettingError, TDengineError) as error:
         raise SystemExit(f"perspective_server: {error}") from None
 
 

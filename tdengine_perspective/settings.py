@@ -108,6 +108,13 @@ def perspective_name(name: str, text: str) -> str:
     return text
 
 
+def yes_or_no(name: str, text: str) -> str:
+    """Reads yes or no. Raises SettingError."""
+    if text not in ("yes", "no"):
+        raise SettingError(f"{name}={text}: must be yes or no")
+    return text
+
+
 def setting(default: Any, meaning: str, read: Callable[[str, str], Any] = any_text) -> Any:
     """A field of Settings. `read` makes the value of the variable's name and text, or raises SettingError."""
     return field(default=default, metadata={"meaning": meaning, "read": read})
@@ -135,6 +142,9 @@ class Settings:
     perspective_limit: int = setting(1000, "rows in the table, at most", whole_number(1, MOST_ROWS))
     perspective_window: str = setting(
         "12h", "how old its rows may be; units: a for ms, s, m, h, d, w", time_span
+    )
+    perspective_subscribe: str = setting(
+        "no", "yes: have TDengine push new rows, for which it gets a topic", yes_or_no
     )
     perspective_tables: str = setting(
         "", "a TOML file that names the tables to keep, instead of the one above"

@@ -55,6 +55,11 @@ class TableSettings(Settings):
         return f"the query of {self.section}" if self.rows == QUERY else super().table
 
     @property
+    def is_pushed(self) -> bool:
+        """Whether TDengine is to push the table's new rows: it can't those of what a query answers."""
+        return self.perspective_subscribe == "yes" and self.rows != QUERY
+
+    @property
     def title(self) -> str:
         return self.section or super().title
 

@@ -31,6 +31,7 @@ DRIVER_OPTIONS = {
 MAX_BYTES = 65517  # that a VARBINARY can have, and a VARCHAR
 
 NO_DATABASE, NO_TABLE = "0x0388", "0x2603"
+HAS_TOPIC = "0x03ED"  # what can't be dropped before
 # A name in a statement of one's own is no column, or a column has a type that its CAST does not take.
 NO_COLUMN = ("0x2602", "0x2802")
 
