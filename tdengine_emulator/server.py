@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import tornado.web
 import tornado.websocket
 
-from tdengine_emulator import sql, wire
+from tdengine_emulator import sql, tmq, wire
 from tdengine_emulator.store import MISSING, VERSION, Result, Store, not_understood
+from tdengine_emulator.topics import Topics
 from tdengine_emulator.wire import BoundTable, Column, TaosError, Values, converted, refuse_if, too_long
 
 USERS = {"root": "taosdata"}
@@ -47,8 +48,9 @@ logging.getLogger("tornado.general").setLevel(logging.ERROR)
 def make_app(store: Store) -> tornado.web.Application:
     login = "/rest/login/([^/]+)/([^/]+)"
     routes = [("/ws", Socket), ("/rest/sql(?:/([^/]+))?", Sql), (login, Login), ("/-/ping", Ping)]
+    consumers = ("/rest/tmq", tmq.Consumer, {"topics": Topics(store), "log_in": log_in})
     return tornado.web.Application(
-        [(path, handler, {"store": store}) for path, handler in routes],
+        [*((path, handler, {"store": store}) for path, handler in routes), consumers],
         websocket_max_message_size=MAX_MESSAGE,
         log_function=lambda handler: None,
     )

@@ -63,6 +63,8 @@ SCATTERING = {"OR", "NOT", "IN", "IS", "<>", "!="}  # what makes several ranges 
 COLUMNS = ("column", "tbname")
 BYTES = ("VARBINARY", "GEOMETRY", "BLOB")
 ANY = "'%'"
+NO_TOPIC = re.compile(r"\b(?:distinct|group|partition|order|limit|union)\b", re.IGNORECASE)
+INVALID_TOPIC = (0x2639, "Invalid topic query")
 UNBOUND = (0x0236, "bind number out of range or not match")
 
 
@@ -273,6 +275,15 @@ class Statement(Interpreter):
         insert = self.insert_into_table(name, None, using, None)
         if self.store.is_free(self.with_database(name), if_needed):
             self.write(insert)
+
+    def create_topic(self, if_needed: bool | None, name: str, select: Tree) -> None:
+        fields, table = self.visit(select).fields, self.table
+        words = " ".join(part[0] for part in QUOTES.finditer(self.text) if not part[1])
+        refuse_if(table is None or not table.id or NO_TOPIC.search(words) is not None, *INVALID_TOPIC)
+        called = {call.children[0].lower() for call in select.find_data("call")}
+        refuse_if(not called.isdisjoint(BY_TIME | AGGREGATES), *INVALID_TOPIC)
+        used = {str(part) for column in select.find_data("column") for part in column.children if part}
+        self.store.create_topic(if_needed, name, table, without_case(self.text), fields, used)
 
     def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
         self.table = table = self.store.existing(self.with_database(name))
