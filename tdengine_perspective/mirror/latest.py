@@ -98,12 +98,11 @@ class LatestReader:
 
     def take_pushed(self, rows: Sequence[Row]) -> Pushed | None:
         """Take in rows that TDengine pushed, in their order; None where that changes nothing."""
-        held, taken = self.slots.rows, {}
+        held, taken, size = self.slots.rows, {}, self.schema.key_size
         for row in rows:
             before = taken.get(row[1:2]) or held.get(row[1:2])
-            is_later = before is None or row[0] > before[0]
-            is_same = not is_later and row[: self.schema.key_size] == before[: self.schema.key_size]
-            if is_later or (is_same and not lacks_what_was(row, before)):
+            is_later = before is None or row[:size] > before[:size]
+            if is_later or (row[:size] == before[:size] and not lacks_what_was(row, before)):
                 taken[row[1:2]] = row
         self.damaged |= self.schema.damaged(taken.values())
         update = self.take(taken)
