@@ -302,7 +302,7 @@ def limits() -> Iterator[str]:
         ("the name of a table", store.LONGEST_TABLE_NAME, "bytes"),
         ("a supertable's or plain table's rows; beyond them the oldest leave", store.MAX_ROWS, "rows"),
         ("the topics", store.MOST_TOPICS, "topics"),
-        ("what is kept of a topic and a vgroup", topics.MOST_WRITES, "writes into a table"),
+        ("what is kept of a topic and a vgroup; beyond it the oldest leave", topics.MOST_KEPT, "rows"),
         ("a message of the WebSocket", server.MAX_MESSAGE, "bytes"),
     ]
     yield from table(("of", "at most"), [(what, f"{number:,} {unit}") for what, number, unit in known])

@@ -12,7 +12,7 @@ from tdengine_emulator import sql, wire
 from tdengine_emulator.store import Store, Table, TableName, Written, names_of, quoted
 from tdengine_emulator.wire import Column, TaosError, refuse_if, storable
 
-MOST_WRITES = 10_000  # that are kept of a topic and a vgroup
+MOST_KEPT = 100_000  # rows of a topic and a vgroup
 MOST_ROWS = 4096  # of the writes that go into one message, unless a single one has more
 LOG, SCHEMA_FLAGS = 0x11, 0  # an offset in the log, with the version that TDengine gives it
 
@@ -29,8 +29,8 @@ class Log:
     """One topic's writes in one vgroup."""
 
     def __init__(self) -> None:
-        self.writes: deque[Write] = deque(maxlen=MOST_WRITES)
-        self.end = 0
+        self.writes: deque[Write] = deque()
+        self.rows = self.end = 0
 
     @property
     def begin(self) -> int:
@@ -39,6 +39,9 @@ class Log:
     def add(self, rows: int, block: bytes) -> None:
         self.writes.append(Write(self.end, rows, block))
         self.end += 1
+        self.rows += rows
+        while self.rows > MOST_KEPT and len(self.writes) > 1:
+            self.rows -= self.writes.popleft().rows
 
     def since(self, offset: int) -> list[Write]:
         """The next writes from there on that fit into one message."""

@@ -46,6 +46,7 @@ class State:
         self.pushes = 0  # updates by rows that TDengine pushed
         self.is_push = False  # whether new rows are pushed now
         self.not_pushed: str | None = None  # why they are not, where that is trouble
+        self.told_not_pushed: set[str] = set()  # the reasons that the log has, since they were pushed last
 
     def note_poll(self, poll: Poll, schema: Schema) -> None:
         """TDengine could be read, and the table holds what it has."""
@@ -73,14 +74,16 @@ class State:
         if source.is_push:
             log.info("TDengine at %s pushes new rows of %s", self.tdengine.url, self.settings.table)
             self.not_pushed = None
-        elif source.trouble and source.trouble != self.not_pushed:
+            self.told_not_pushed.clear()
+        elif source.trouble and source.trouble not in self.told_not_pushed:
             log.warning(
                 "TDengine does not push new rows of %s: %s; polling every %s ms, and trying again later",
                 self.settings.table,
                 source.trouble,
                 self.settings.perspective_refresh_rate,
             )
-            self.not_pushed = source.trouble
+            self.told_not_pushed.add(source.trouble)
+        self.not_pushed = source.trouble or self.not_pushed
         self.is_push = source.is_push
 
     def note_failure(self, error: str) -> None:
