@@ -74,8 +74,8 @@ class LatestReader:
             self.next_full_read = began + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         rows, units = self.slots.rows, self.slots.schema.units
         newest = self.newest
-        keys = (row[: self.schema.key_size] for row in rows.values())
-        self.new = [] if schema or known is None else [key for key in keys if key[0] > known]
+        later = () if schema or known is None else (row for row in rows.values() if row[0] > known)
+        self.new = [row[: self.schema.key_size] for row in later]
         if newest is not None:
             self.watermarks.append(min(newest, int((self.server_clock + began * 1000) * units)))
         (shown,) = self.slots.schema.milliseconds([newest])

@@ -102,35 +102,50 @@ def poll_on(
                     interval = max(interval, BEAT_WHEN_PUSHED)
             beat += interval * max(1, math.ceil((time.monotonic() - beat) / interval))
             beat = max(beat, time.monotonic() + message.pause)
-        not_before = 0.0
-        while True:
-            if subscription:
-                while subscription.sources:
-                    pipe.send(subscription.sources.pop(0))
-            left = max(0, beat - time.monotonic())
-            ready = wait([pipe, *(subscription.pipes if subscription else [])], left)
-            if pipe in ready:
+        if subscription is None:
+            if pipe.poll(max(0, beat - time.monotonic())):
                 return
-            if not ready:
-                break
-            was_pushing = subscription.is_pushing
-            if take_pushed(pipe, reader if connection else None, subscription, not_before):
-                not_before = time.monotonic() + GATHERING
-            if subscription.is_pushing != was_pushing:
-                if subscription.is_pushing:
-                    reader.forget_time()  # what was written until now, the next poll has to bring
-                break
+        elif take_pushed_until(beat, pipe, reader if connection else None, subscription):
+            return
+
+
+def take_pushed_until(
+    beat: float, pipe: Connection, reader: PushedReader | None, subscription: Subscription
+) -> bool:
+    """Hand on what is pushed, nothing without a reader, until the next poll is due; that is at once where it
+    begins or ends to be pushed. Returns whether the server says that it is enough.
+    """
+    not_before = 0.0
+    while True:
+        while subscription.sources:
+            pipe.send(subscription.sources.pop(0))
+        left = max(0, beat - time.monotonic())
+        ready = wait([pipe, *subscription.pipes], left)
+        if pipe in ready:
+            return True
+        if not ready or not left:
+            return False
+        was_pushing = subscription.is_pushing
+        if take_pushed(pipe, reader, subscription, not_before):
+            not_before = time.monotonic() + GATHERING
+        if subscription.is_pushing != was_pushing:
+            beat = 0
 
 
 def take_pushed(
-    pipe: Connection, reader: AnyReader | None, subscription: Subscription, not_before: float
+    pipe: Connection, reader: PushedReader | None, subscription: Subscription, not_before: float
 ) -> bool:
-    """Hand on what was pushed, not before that time; nothing without a reader. Whether that was anything."""
+    """Hand on what was pushed, not before that time. Returns whether there was anything."""
     if not subscription.pipes:
         return False
+    was_pushing = subscription.is_pushing
     rows = subscription.gather(not_before)
     subscription.note_pushed(rows)
-    change = reader.take_pushed(rows) if rows and reader else None
+    if reader is None:
+        return False
+    if subscription.is_pushing and not was_pushing:
+        reader.forget_time()  # what was written until now, the next poll has to bring
+    change = reader.take_pushed(rows) if rows else None
     if change:
         pipe.send(change)
     return change is not None
