@@ -26,6 +26,7 @@ from tdengine_perspective.tdengine import TDengine, TDengineError, errors_explai
 
 WAIT_FOR_ROWS = 0.25  # seconds; then the process says that it is there and, where its reader ended, ends
 SILENCE = 3  # seconds without a word, and seconds by which rows may come late
+SETTLING = 2  # seconds from the first rows on, in which some may be missing: polls bring them
 STARTING = 2 * HANG_TIMEOUT  # seconds that it may take to subscribe
 GATHERING, QUIET = 0.01, 0.002  # seconds: what comes within the first, or without such a gap, is one update
 FIRST_RETRY, LAST_RETRY = 5, 120  # seconds until it is tried again, at first and in the end
@@ -56,11 +57,14 @@ def push_rows(pipe: Connection, tdengine: TDengine, topic: Topic, group: str) ->
                 }
             )
             consumer.subscribe([topic.name])
+        polls = 0
         while not pipe.poll():
             with errors_explained(tdengine), watchdog():
                 message = consumer.poll(timeout=WAIT_FOR_ROWS)
                 rows = [row for block in message or () for row in block.fetchall()]
-            pipe.send(rows)
+            polls += 1
+            if rows or polls > 1:  # the first may end before TDengine has settled from where on it pushes
+                pipe.send(rows)
     except TDengineError as error:
         with suppress(OSError):
             pipe.send(str(error))
@@ -161,6 +165,7 @@ class Subscription:
             return
         if self.seen_since is None:  # what is older was perhaps written before it had subscribed
             self.seen_since = began
+        if began < self.seen_since + SETTLING:
             return
         self.owed |= {key: began for key in new if key not in self.owed}
         if self.owed and began - min(self.owed.values()) > SILENCE:
