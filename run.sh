@@ -9,6 +9,7 @@ set -eu
 # Files are named from where this was called.
 for name in PERSPECTIVE_LAYOUT PERSPECTIVE_TABLES TAOS_CA; do
     eval "file=\${$name:-}"
+    # shellcheck disable=SC2154 # eval sets it
     case $file in
         '' | /*) ;;
         *) export "$name=${PWD%/}/$file" ;;
