@@ -32,8 +32,10 @@ from tdengine_perspective.metrics import Metrics
 from tdengine_perspective.mirror.messages import Message
 from tdengine_perspective.mirror.process import ReaderProcess
 from tdengine_perspective.mirror.table import Mirror
+from tdengine_perspective.mirror.topics import drop_own_topics
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
 from tdengine_perspective.tables import read_tables
+from tdengine_perspective.tdengine import TDengine, TDengineError
 from tdengine_perspective.web import (
     BrowserFileHandler,
     DashboardHandler,
@@ -168,8 +170,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     await stop.wait()
     memory.stop()
     listener.stop()
-    for part in (*readers, *histories.values()):
-        part.stop()
+    for history in histories.values():
+        history.stop()
+    await asyncio.gather(*(asyncio.to_thread(reader.stop) for reader in readers))
     for part in (*threads, *histories.values()):
         await asyncio.to_thread(part.join)
 
@@ -183,20 +186,28 @@ async def serve_until_signal(settings: Settings) -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description="Show the newest rows of a table in TDengine, live, in a browser.",
         epilog="settings, all of them environment variables:\n"
         f"{describe_settings()}\n\n"
         "The dashboard is at http://localhost:8080/ then, its state as JSON at /health. More stands in\n"
         "docs/settings.md.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--drop-topics",
+        action="store_true",
+        help="remove the topics that killed servers with PERSPECTIVE_SUBSCRIBE=yes left in TDengine, and end",
+    )
+    arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
         settings = Settings.from_environment()
+        if arguments.drop_topics:
+            return drop_own_topics(TDengine.of(settings))
         prepare_engine()
         asyncio.run(serve_until_signal(settings))
-    except SettingError as error:
+    except (SettingError, TDengineError) as error:
         raise SystemExit(f"perspective_server: {error}") from None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import taosws
 
-from tdengine_perspective.ownership import check_columns, check_precision, check_subtables
+from tdengine_perspective.ownership import check_columns, check_precision, check_subtables, drop_table
 from tdengine_perspective.settings import SettingError, Settings, describe_settings
 from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import TDengine, TDengineError, quote_name, quote_text
@@ -56,10 +56,10 @@ def create_database(connection: taosws.Connection, tdengine: TDengine) -> None:
 def create_table(connection: taosws.Connection, tdengine: TDengine, reset: bool) -> None:
     """Create the supertable unless it exists; with `reset`, drop what is there first.
 
-    Raises Refused where a table of that name has other columns.
+    Raises Refused where a table of that name has other columns, or can't be dropped.
     """
     if reset:
-        connection.execute(f"DROP TABLE IF EXISTS {tdengine.table_sql}")
+        drop_table(connection, tdengine)
     columns, tags = (
         ", ".join(f"{quote_name(name)} {kind}" for name, kind in names.items()) for names in (COLUMNS, TAGS)
     )

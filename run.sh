@@ -10,6 +10,7 @@ set -eu
 for name in PERSPECTIVE_LAYOUT PERSPECTIVE_TABLES TAOS_CA; do
     file=''
     eval "file=\${$name:-}"
+    # shellcheck disable=SC2154 # eval sets it
     case $file in
         '' | /*) ;;
         *) export "$name=${PWD%/}/$file" ;;

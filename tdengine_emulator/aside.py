@@ -20,7 +20,7 @@ from tdengine_emulator.wire import TaosError
 
 PATIENCE = 0.03  # seconds that others wait for one answer at most
 STEPS_BETWEEN = 5_000  # of SQLite, after which it is asked whether to go on
-QUESTION = re.compile(r"\s*(/\*|select)", re.IGNORECASE)
+QUESTION = re.compile(r"\s*+(?:/\*.*?\*/\s*+)*+select", re.IGNORECASE | re.DOTALL)
 KILLED = TaosError(0x070B, "Query killed")
 Work = Callable[[], Any]
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tdengine_emulator import expressions, grammar, server, store, wire
+from tdengine_emulator import expressions, grammar, server, store, tmq, topics, wire
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS = sorted((ROOT / "tests" / "recordings").glob("*.jsonl"))
-TESTED = ("meaning", "types", "history", "data", "robustness")
+TESTED = ("meaning", "types", "history", "topics", "data", "robustness")
 TESTS = [ROOT / "tests" / f"test_emulator_{part}.py" for part in TESTED]
 INLINED = {"definition", "if_needed", "key"}  # besides the rules with names that begin with _
 LONGEST_EXAMPLE = 120
@@ -243,17 +243,18 @@ def actions() -> Iterator[str]:
     yield ""
     yield "## Actions of the WebSocket, and REST"
     yield ""
-    yield "The WebSocket's path is `/ws`; an action is what a message asks for."
+    yield "The WebSocket's path is `/ws`, for consumers of topics `/rest/tmq`; an action is what a message"
+    yield "asks for."
     yield ""
     rows = []
-    for owner in (server.Socket, server.Prepared):
+    for path, owner in (("/ws", server.Socket), ("/ws", server.Prepared), ("/rest/tmq", tmq.Consumer)):
         for name, method in vars(owner).items():
             if name.startswith("do_"):
                 action = name.removeprefix("do_")
                 kind = "binary" if action in server.ACTIONS.values() else "text"
                 does = (inspect.getdoc(method) or "").splitlines()[0]
-                rows.append((f"`{action}`", kind, does, seen_action(action).link))
-    yield from table(("action", "message", "does", "seen in"), rows)
+                rows.append((f"`{path}`", f"`{action}`", kind, does, seen_action(action, path).link))
+    yield from table(("path", "action", "message", "does", "seen in"), rows)
     yield ""
     yield "REST is seen in [08-rest](../tests/recordings/08-rest.jsonl)."
     yield ""
@@ -265,13 +266,13 @@ def actions() -> Iterator[str]:
     )
 
 
-def seen_action(action: str) -> Seen:
+def seen_action(action: str, at: str) -> Seen:
     """A recording, else a test with the action; StopIteration if there is none."""
     numbers = [number for number, name in server.ACTIONS.items() if name == action]
     for path in RECORDINGS:
         for line in path.read_text().splitlines():
             frame = json.loads(line)
-            if frame.get("from") != "client" or frame["path"] != "/ws":
+            if frame.get("from") != "client" or frame["path"] != at:
                 continue
             if numbers and "hex" in frame and bytes.fromhex(frame["hex"])[16] in numbers:
                 return Seen(path)
@@ -299,6 +300,8 @@ def limits() -> Iterator[str]:
         ("the name of a column or tag", store.LONGEST_COLUMN_NAME, "bytes"),
         ("the name of a table", store.LONGEST_TABLE_NAME, "bytes"),
         ("a supertable's or plain table's rows; beyond them the oldest leave", store.MAX_ROWS, "rows"),
+        ("the topics", store.MOST_TOPICS, "topics"),
+        ("what is kept of a topic and a vgroup; beyond it the oldest leave", topics.MOST_KEPT, "rows"),
         ("a message of the WebSocket", server.MAX_MESSAGE, "bytes"),
     ]
     yield from table(("of", "at most"), [(what, f"{number:,} {unit}") for what, number, unit in known])

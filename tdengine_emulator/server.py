@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import tornado.web
 import tornado.websocket
 
-from tdengine_emulator import sql, wire
+from tdengine_emulator import sql, tmq, wire
 from tdengine_emulator.aside import Asides
 from tdengine_emulator.store import MISSING, VERSION, Result, Store, not_understood
+from tdengine_emulator.topics import Topics
 from tdengine_emulator.wire import BoundTable, Column, TaosError, Values, converted, refuse_if, too_long
 
 USERS = {"root": "taosdata"}
@@ -50,9 +51,10 @@ logging.getLogger("tornado.general").setLevel(logging.ERROR)
 def make_app(store: Store) -> tornado.web.Application:
     login = "/rest/login/([^/]+)/([^/]+)"
     routes = [("/ws", Socket), ("/rest/sql(?:/([^/]+))?", Sql), (login, Login), ("/-/ping", Ping)]
-    asides = Asides(store)
+    common = {"store": store, "asides": Asides(store)}
+    consumers = ("/rest/tmq", tmq.Consumer, {"topics": Topics(store), "log_in": log_in})
     return tornado.web.Application(
-        [(path, handler, {"store": store, "asides": asides}) for path, handler in routes],
+        [*((path, handler, common) for path, handler in routes), consumers],
         websocket_max_message_size=MAX_MESSAGE,
         log_function=lambda handler: None,
     )

@@ -4,6 +4,7 @@ A statement is parsed by grammar.py, written as SQLite's SQL (expressions.py, fu
 done by the Store.
 """
 
+import re
 import sqlite3
 import struct
 import sys
@@ -14,9 +15,18 @@ from typing import Any, NamedTuple
 
 from lark import Token, Tree, v_args
 
-from tdengine_emulator.expressions import Expressions
-from tdengine_emulator.grammar import MAX_LENGTH, RESERVED_WORDS, Term, literal, parse, unescaped
-from tdengine_emulator.selection import column_names_in, selected
+from tdengine_emulator.expressions import AGGREGATES, Expressions
+from tdengine_emulator.grammar import (
+    MAX_LENGTH,
+    QUOTES,
+    RESERVED_WORDS,
+    Term,
+    literal,
+    parse,
+    unescaped,
+    without_case,
+)
+from tdengine_emulator.selection import column_names_in, parts_of, selected
 from tdengine_emulator.store import (
     MISSING,
     VIEWS,
@@ -35,6 +45,8 @@ SCATTERING = {"OR", "NOT", "IN", "IS", "<>", "!="}  # what makes several ranges 
 CONDITIONS = ("boolean", "compared", "is_null", "among", "between", "like", "match")
 DEEPEST = 5000  # calls in each other
 ANY = "'%'"
+NO_TOPIC = re.compile(r"\b(?:distinct|group|partition|order|limit|union)\b", re.IGNORECASE)
+INVALID_TOPIC = (0x2639, "Invalid topic query")
 UNBOUND = (0x0236, "bind number out of range or not match")
 
 
@@ -117,6 +129,19 @@ class Statement(Expressions):
         insert = self.insert_into_table(name, None, using, None)
         if self.store.is_free(self.with_database(name), if_needed):
             self.write(insert)
+
+    def create_topic(self, if_needed: bool | None, name: str, query: Tree) -> None:
+        fields = selected(self, query).fields
+        words = " ".join(part[0] for part in QUOTES.finditer(self.text) if not part[1])
+        sources = list(query.find_pred(lambda part: part.data == "select"))
+        source = parts_of(sources[0])[2]
+        is_of_table = len(sources) == 1 and isinstance(source, TableName)
+        refuse_if(not is_of_table or NO_TOPIC.search(words) is not None, *INVALID_TOPIC)
+        table = self.opened(source)
+        called = {call.children[0].lower() for call in query.find_data("call")}
+        refuse_if(not table.id or not called.isdisjoint(AGGREGATES), *INVALID_TOPIC)
+        used = {str(part) for column in query.find_data("column") for part in column.children if part}
+        self.store.create_topic(if_needed, name, table, without_case(self.text), fields, used)
 
     def set_tag(self, name: TableName, tag: str, value: Tree) -> None:
         table = self.opened(name)

@@ -45,6 +45,15 @@ CREATE TABLE IF NOT EXISTS tables
     (id INTEGER PRIMARY KEY, database, name, columns, tags, UNIQUE (database, name));
 CREATE TABLE IF NOT EXISTS subtables
     (id INTEGER PRIMARY KEY, database, name, table_id, UNIQUE (database, name));
+CREATE TABLE IF NOT EXISTS topics
+    (id INTEGER PRIMARY KEY AUTOINCREMENT, name UNIQUE, database, table_id, subtable, created, text, fields,
+    used);
+CREATE TEMP TABLE subscriptions
+    (topic_name, consumer_group, vgroup_id, consumer_id, user, fqdn, offset, rows);
+CREATE TEMP VIEW ins_topics AS
+    SELECT name AS topic_name, database AS db_name, created AS create_time, text AS sql, fields AS schema,
+    'no' AS meta, 'column' AS type FROM topics ORDER BY id;
+CREATE TEMP VIEW ins_subscriptions AS SELECT * FROM subscriptions;
 CREATE TEMP VIEW tables_by_name AS
     SELECT s.database, s.name AS known_as, t.id, t.name, columns, tags, s.id AS subtable
     FROM subtables AS s JOIN tables AS t ON t.id = table_id
@@ -98,6 +107,25 @@ INFORMATION_SCHEMA = {
         "column_name": 192,
         "index_type": 192,
     },
+    "ins_topics": {
+        "topic_name": 192,
+        "db_name": 64,
+        "create_time": "TIMESTAMP",
+        "sql": 2048,
+        "schema": 65517,
+        "meta": 4,
+        "type": 8,
+    },
+    "ins_subscriptions": {
+        "topic_name": 205,
+        "consumer_group": 193,
+        "vgroup_id": "INT",
+        "consumer_id": 256,
+        "user": 24,
+        "fqdn": 128,
+        "offset": 64,
+        "rows": "BIGINT",
+    },
     "ins_dnodes": {
         "id": "INT",
         "endpoint": 134,
@@ -143,6 +171,8 @@ PERFORMANCE_SCHEMA = {
 SYSTEM_TABLES = {"information_schema": INFORMATION_SCHEMA, "performance_schema": PERFORMANCE_SCHEMA}
 WITHOUT_EFFECT = {"buffer", "vgroups", "wal_retention_period", "wal_retention_size"}  # options of a database
 SHORTEST_KEEP, LONGEST_KEEP = 30, 365_000
+MOST_TOPICS = 20
+HAS_TOPIC = (0x03ED, "Topic must be dropped first")
 KEYS = ("INT", "INT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "VARCHAR")
 WIDENED = ("VARCHAR", "NCHAR", "VARBINARY", "GEOMETRY")
 
@@ -204,6 +234,14 @@ class Table(NamedTuple):
         return self.subtable is not None and bool(self.tags)
 
 
+class Written(NamedTuple):
+    """Rows that were written, given as columns, and the number of the subtable that they are in."""
+
+    table: Table
+    subtable: int
+    rows: dict[Column, Any]
+
+
 @dataclass
 class Result:
     """What a statement gives: rows with their fields, or (no fields) the number of affected rows."""
@@ -232,6 +270,8 @@ class Store:
         self.queries = 0
         self.most_rows: dict[int, int] = {}  # how many a table may have, until they are counted again
         self.thinned: set[int] = set()  # the tables of which the log has said that rows leave
+        self.written: list[Written] = []  # by the transaction under way, into tables with topics
+        self.listener: Callable[[list[Written]], None] = lambda written: None  # is told of it afterwards
 
     def close(self) -> None:
         self.sqlite.close()
@@ -263,9 +303,12 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing."""
+        self.written = []
         with self.sqlite:
             self.rows("BEGIN IMMEDIATE")
             yield
+        if self.written:
+            self.listener(self.written)
 
     def add_connection(self, user: str, address: str) -> int:
         """Have the list of connections show one more; returns its number."""
@@ -373,12 +416,47 @@ class Store:
     def drop_database(self, if_needed: bool | None, name: str) -> None:
         if not if_needed:
             self.precision_of(name)
+        refuse_if(self.has_topic("database", name), *HAS_TOPIC)
         for (number,) in self.rows("SELECT id FROM tables WHERE database = ?", name).fetchall():
             self.drop_storage(number)
         self.rows("DELETE FROM databases WHERE name = ? AND id > 2", name)
 
-    def drop_topic(self, if_needed: bool | None, _name: str) -> None:
-        refuse_if(not if_needed, 0x03E1, "Topic not exist")
+    def has_topic(self, column: str, value: Any) -> bool:
+        """Whether there is a topic with that value: its name, its database or the number of its table."""
+        return self.rows(f"SELECT 1 FROM topics WHERE {column} = ?", value).fetchone() is not None
+
+    def create_topic(
+        self, if_needed: bool | None, name: str, table: Table, text: str, fields: list[Column], used: set[str]
+    ) -> None:
+        """Have rows of the table be pushed, as the statement `text` selects them; it has these fields."""
+        if self.has_topic("name", name):
+            refuse_if(not if_needed, 0x03E0, "Topic already exists")
+            return
+        ((count,),) = self.rows("SELECT COUNT(*) FROM topics")
+        refuse_if(count >= MOST_TOPICS, 0x03E2, "Topic num out of range")
+        schema = [{"name": field.name, "type": field.kind, "length": field.length} for field in fields]
+        insert = "INSERT INTO topics (name, database, table_id, subtable, created, text, fields, used)"
+        values = (name, table.database, table.id, table.subtable, milliseconds(), text)
+        self.rows(
+            f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values, json.dumps(schema), json.dumps([*used])
+        )
+
+    def drop_topic(self, if_needed: bool | None, force: Any, name: str) -> None:
+        is_there = self.has_topic("name", name)
+        refuse_if(not (is_there or if_needed), 0x03E1, "Topic not exist")
+        used = "SELECT 1 FROM subscriptions WHERE topic_name = ? AND consumer_id IS NOT NULL"
+        is_used = self.rows(used, name).fetchone() is not None
+        refuse_if(is_used and not force, 0x03EB, "Topic subscribed cannot be dropped")
+        self.rows("DELETE FROM topics WHERE name = ?", name)
+        self.rows("DELETE FROM subscriptions WHERE topic_name = ?", name)
+
+    def drop_group(self, if_needed: bool | None, force: Any, group: str, topic: str) -> None:
+        found = "SELECT consumer_id FROM subscriptions WHERE topic_name = ? AND consumer_group = ?"
+        members = self.rows(found, topic, group).fetchall()
+        refuse_if(not (members or if_needed), 0x03E8, "Subscribe not exist")
+        is_used = any(member is not None for (member,) in members)
+        refuse_if(is_used and not force, 0x03EC, "Consumer group being used by some consumer")
+        self.rows("DELETE FROM subscriptions WHERE topic_name = ? AND consumer_group = ?", topic, group)
 
     def use(self, name: str) -> Result:
         self.precision_of(name)
@@ -406,6 +484,7 @@ class Store:
         self.rows(f"DROP TABLE tags_{number}")
         self.rows("DELETE FROM subtables WHERE table_id = ?", number)
         self.rows("DELETE FROM tables WHERE id = ?", number)
+        self.rows("UPDATE topics SET table_id = NULL WHERE table_id = ?", number)
 
     def drop_tables(self, what: str, *parts: Any) -> None:
         for if_needed, name in zip(parts[::2], parts[1::2], strict=True):
@@ -415,6 +494,7 @@ class Store:
                 self.rows(f'DELETE FROM tags_{table.id} WHERE "#id" = ?', table.subtable)
                 self.rows("DELETE FROM subtables WHERE id = ?", table.subtable)
             elif table:
+                refuse_if(bool(table.tags) and self.has_topic("table_id", table.id), *HAS_TOPIC)
                 self.drop_storage(table.id)
             elif not if_needed:
                 raise TaosError(*(MISSING if what.upper() == "TABLE" else (0x0362, "STable not exist")))
@@ -426,6 +506,9 @@ class Store:
         column = changed if isinstance(changed, Column) else Column(changed, "BOOL", 1)
         names = names_of(known)
         refuse_if(action != "ADD" and column.name not in names, 0x2602, f"Invalid column name: {column.name}")
+        used = "SELECT 1 FROM topics, json_each(used) WHERE table_id = ? AND value = ?"
+        is_used = action != "ADD" and self.rows(used, table.id, column.name).fetchone() is not None
+        refuse_if(is_used, 0x03C4, "Field used by topic")
         at = len(names) if action == "ADD" else names.index(column.name)
         is_first_or_last_tag = is_tag and len(known) == (1 if action == "DROP" else 0)
         is_wrong = table.is_subtable or is_first_or_last_tag
@@ -494,6 +577,8 @@ class Store:
             text = f"INSERT {text} ON CONFLICT ({table.key_names}) DO UPDATE SET {changes}"
         stored = [storable(values, column) for column, values in rows.items()]
         self.sqlite.executemany(text, zip(*stored, repeat(number, count), strict=True))
+        if self.has_topic("table_id", table.id):
+            self.written.append(Written(table, number, rows))
         self.let_the_oldest_go(table, count)
         return len(set(zip(*keys, strict=True)))
 

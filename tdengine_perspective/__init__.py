@@ -27,7 +27,9 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       reader        what to read when: the newest rows,
       latest        the latest row of each subtable,
       query         or what a SELECT answers
-      polling       the beat of that process
+      topics        what pushing leaves in TDengine, and its removal
+      subscription  what TDengine pushes, and the process that hears it
+      polling       the beat of the reader process
       state         live or stale, since when, and why
       process       starting that process anew
       table         the Perspective table that follows

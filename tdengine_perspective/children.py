@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import current_process, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -31,13 +31,18 @@ def start_child(target: Callable[..., None], *arguments: Any) -> tuple[BaseProce
     # Ctrl-C reaches every process of the terminal's foreground. This one decides what it means, so the child
     # starts with it blocked. Starting the tracker first, as it would unblock the signal in between.
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     end.close()
     return process, pipe
+
+
+def may_have_children() -> None:
+    """Let this child start children of its own, each of which ends when it finds its pipe closed."""
+    current_process().daemon = False
 
 
 def limit_waits(pipe: Connection, seconds: int) -> None:

@@ -3,10 +3,39 @@
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from tdengine_perspective.tdengine import Refused, TDengine, bytes_of, describe, quote_text, readable
+from tdengine_perspective.tdengine import (
+    HAS_TOPIC,
+    Refused,
+    TDengine,
+    bytes_of,
+    describe,
+    quote_text,
+    readable,
+)
 
 if TYPE_CHECKING:
     import taosws
+
+
+def drop_table(connection: "taosws.Connection", tdengine: TDengine) -> None:
+    """Drop the table. Raises Refused, naming its database's topics, where TDengine keeps it for one."""
+    import taosws
+
+    try:
+        connection.execute(f"DROP TABLE IF EXISTS {tdengine.table_sql}")
+    except taosws.Error as error:
+        if HAS_TOPIC.lower() not in str(error).lower():
+            raise
+        topics = connection.query(
+            "SELECT topic_name FROM information_schema.ins_topics "
+            f"WHERE db_name = {quote_text(tdengine.database)}"
+        )
+        names = ", ".join(sorted(name for (name,) in topics))
+        raise Refused(
+            f"{tdengine.database}.{tdengine.table} can't be dropped while a topic reads it ({names}): end "
+            "servers with PERSPECTIVE_SUBSCRIBE=yes, then python perspective_server.py --drop-topics removes "
+            "what they left; a topic of something else goes by DROP TOPIC"
+        ) from None
 
 
 def check_precision(connection: "taosws.Connection", tdengine: TDengine) -> None:

@@ -94,6 +94,7 @@ def certificate_file(name: str, text: str) -> str:
 
 
 def yes_or_no(name: str, text: str) -> str:
+    """Reads yes or no. Raises SettingError."""
     if text not in ("yes", "no"):
         raise SettingError(f"{name}={text}: must be yes or no")
     return text
@@ -168,6 +169,9 @@ class Settings:
     perspective_limit: int = setting(1000, "rows in the table, at most", whole_number(1, MOST_ROWS))
     perspective_window: str = setting(
         "12h", "how old its rows may be; units: a for ms, s, m, h, d, w", time_span
+    )
+    perspective_subscribe: str = setting(
+        "no", "yes: have TDengine push new rows, for which it gets a topic", yes_or_no
     )
     perspective_tables: str = setting(
         "", "a TOML file that names the tables to keep, instead of the one above"

@@ -59,6 +59,11 @@ class TableSettings(Settings):
         return self.history and self.rows != QUERY
 
     @property
+    def is_pushed(self) -> bool:
+        """Whether TDengine is to push the table's new rows: it can't those of what a query answers."""
+        return self.perspective_subscribe == "yes" and self.rows != QUERY
+
+    @property
     def title(self) -> str:
         return self.section or super().title
 

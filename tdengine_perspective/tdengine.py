@@ -40,6 +40,7 @@ SHORTEST_SECRET = 4  # characters; whoever hides shorter ones in a message leave
 MAX_BYTES = 65517  # that a VARBINARY can have, and a VARCHAR
 
 NO_DATABASE, NO_TABLE = "0x0388", "0x2603"
+HAS_TOPIC = "0x03ED"  # what can't be dropped before
 # A name in a statement of one's own is no column, or a column has a type that its CAST does not take.
 NO_COLUMN = ("0x2602", "0x2802")
 
@@ -169,7 +170,11 @@ def connect(
 def driver_address(tdengine: TDengine) -> str:
     """TDengine's address as the driver takes it; with taosws+wss:// it would send a token without TLS."""
     user, password = quote(tdengine.user, safe=""), quote(tdengine.password, safe="")
-    return f"{'wss' if tdengine.has_tls else 'ws'}://{user}:{password}@{tdengine.url}"
+    return f"{scheme(tdengine)}://{user}:{password}@{tdengine.url}"
+
+
+def scheme(tdengine: TDengine) -> str:
+    return "wss" if tdengine.has_tls else "ws"
 
 
 def driver_options(tdengine: TDengine, basic: Mapping[str, str]) -> dict[str, str]:
@@ -182,6 +187,14 @@ def driver_options(tdengine: TDengine, basic: Mapping[str, str]) -> dict[str, st
         options |= {"tls_mode": "verify_identity", "tls_ca": read_certificates(authorities, tdengine)}
         options["tls_version"] = "tlsv1.2,tlsv1.3"
     return options
+
+
+def consumer_options(tdengine: TDengine) -> dict[str, str]:
+    """What the driver's Consumer is told, to get to the same place by the same way. Raises Refused."""
+    host, _, port = tdengine.url.rpartition(":")
+    options = {"websocket.scheme": scheme(tdengine), "ip": host, "port": port}
+    options |= {"user": tdengine.user, "pass": tdengine.password}
+    return {f"td.connect.{name}": text for name, text in options.items()} | driver_options(tdengine, {})
 
 
 def read_certificates(read: Callable[[str], Any], tdengine: TDengine) -> Any:

@@ -12,6 +12,7 @@ from tdengine_perspective import tdengine as reaching
 sys.path.append(str(ROOT / "bench"))
 
 import measure
+import push
 from drawing import Panel, draw
 
 
@@ -31,6 +32,17 @@ def test_a_reader_is_measured_from_the_viewers_side(own: reaching.TDengine, kind
     assert 0 <= found["freshness_p50"] <= found["freshness_p99"]
     assert found["rows_missing"] == 0
     assert (found["updates_while_quiet"] == 0) == (kind == measure.OURS)
+
+
+@pytest.mark.parametrize("case", ["100", push.PUSH])
+def test_pushed_rows_are_measured_against_polled_ones(
+    own: reaching.TDengine, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PERSPECTIVE_SUBSCRIBE", "PERSPECTIVE_REFRESH_RATE"):
+        monkeypatch.setenv(name, "")  # and as it was, afterwards
+    found = push.measure(case, own, 1, 1.5, None)
+    assert 0 <= found["freshness_p50"] <= found["freshness_p99"]
+    assert found["source_at_the_end"] == ("push" if case == push.PUSH else "poll")
 
 
 @pytest.mark.parametrize("kind", [measure.NAIVE, measure.OURS])

@@ -454,7 +454,7 @@ def test_no_setting_is_named_that_there_is_not(document: Path) -> None:
 PREFIX = r"^(?:producer|perspective_server|tdengine_emulator|run\.sh|install\.sh): "
 # Functions that print or log their text, and exceptions (besides the scripts' own) whose text is printed.
 REPORTERS = {"fail", "failed", "Failed", "report", "warning", "error", "critical", "note"}
-REPORTERS |= {"note_failure"}
+REPORTERS |= {"note_failure", "give_up"}
 NOTICES = (
     ROOT / "tdengine_perspective" / "mirror" / "notices.py"
 )  # whose functions make the messages that they return

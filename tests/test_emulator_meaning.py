@@ -856,12 +856,6 @@ def test_connections_are_listed(tdengine: TDengine, meters: "taosws.Connection")
     wait_for(lambda: numbers() <= before, "the other connection's end")
 
 
-def test_there_is_no_topic(meters: "taosws.Connection") -> None:
-    meters.execute("DROP TOPIC IF EXISTS no_such_topic")
-    with fails("0x03E1.*Topic not exist"):
-        meters.execute("DROP TOPIC no_such_topic")
-
-
 def test_a_database_keeps_rows_for_as_long_as_it_says(meters: "taosws.Connection", database: str) -> None:
     meters.execute(f"DROP DATABASE {database}")
     meters.execute(f"CREATE DATABASE {database} KEEP 40d WAL_RETENTION_PERIOD 3600 VGROUPS 1")

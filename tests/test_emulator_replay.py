@@ -25,6 +25,7 @@ from tdengine_emulator.wire import decode_block
 pytestmark = pytest.mark.emulator_only
 
 RECORDINGS = Path(__file__).parent / "recordings"
+PUSHED = 8  # the action of a message of a topic
 RECORDED_VERSION = "3.3.7.5.alpha"
 REST_ROWS_BEFORE = 140_100
 
@@ -46,6 +47,8 @@ EXCEPTIONS = {
     "GROUP BY location": ANY_ORDER,
     "11-history": UNREAD,
 }
+# Of a topic: the vgroups' numbers, and offsets in their logs, which count more than what was written.
+OF_A_CLUSTER = {"vgroup_id", "offset", "begin", "end"}
 PLAYED_BEFORE = {"05-queries": "04-stmt2"}  # it reads what the other wrote
 
 
@@ -120,9 +123,14 @@ class Conversation:
         if sql == "SELECT SERVER_VERSION()":
             lengths = recorded.pop("fields_lengths"), answered.pop("fields_lengths")
             assert lengths == ([len(RECORDED_VERSION)], [len(VERSION)])
-        assert answered == recorded, sql
+        assert without_numbers(answered) == without_numbers(recorded), sql
 
     def compare_fetched(self, number: int, recorded: bytes, answered: bytes) -> None:
+        if recorded[8] == PUSHED:
+            without_time_and_offsets = slice(0, 18), slice(26, 62), slice(70, 71), slice(79, None)
+            for part in without_time_and_offsets:
+                assert answered[part] == recorded[part]
+            return
         without_time = slice(0, 18), slice(26, None)
         (result,) = struct.unpack_from("<Q", recorded, 42)
         sql = self.results[number, result]
@@ -151,6 +159,17 @@ def read(block: bytes) -> bytes:
     return block[8:20] + block[28 : 28 + 5 * columns] + repr(decode_block(block)).encode()
 
 
+def without_numbers(answer: Any) -> Any:
+    """An answer with the cluster's own numbers told apart by nothing but whether they are 0."""
+    if isinstance(answer, list):
+        return [without_numbers(part) for part in answer]
+    if not isinstance(answer, dict):
+        return answer
+    own = {key: value > 0 for key, value in answer.items() if key == "vgroup_id"}
+    kept = {key: without_numbers(value) for key, value in answer.items() if key not in OF_A_CLUSTER}
+    return kept | own | dict.fromkeys(answer.keys() & OF_A_CLUSTER - own.keys())
+
+
 def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
     """The rows in the answer to a fetch; none where it says that the result is finished."""
     is_finished = fetched[50]
@@ -168,6 +187,7 @@ def rows_of(fetched: bytes) -> list[tuple[Any, ...]]:
         "04-stmt2",
         "05-queries",
         "06-blocks",
+        "07-tmq",
         "09-types",
         "10-tables",
         "11-history",

@@ -1,11 +1,13 @@
 """Nothing stops it: whatever happens to TDengine or the reader, it ends live and exact without a hand.
 
 Each scenario is a function with processes of its own. As most of a scenario is waiting, those selected run at
-the same time, and each test waits for one of them.
+the same time, and each test waits for one of them. Some run a second time, with rows that TDengine pushes:
+those in which it, the way to it or the reader fails, or the table is another one.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import re
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import taosws
 from conftest import TDengine
 from support import Process, answers, emulator, free_port, python, wait_for
 from test_end_to_end import Server, in_tdengine, serving
@@ -31,7 +34,14 @@ PATIENCE = 2  # seconds after which a server without a poll says that it is stal
 FIT = "(ts TIMESTAMP, current FLOAT, voltage INT, phase FLOAT) TAGS (groupid INT, location BINARY(16))"
 OTHER = "(ts TIMESTAMP, price INT) TAGS (name BINARY(8))"
 
+PUSH = {"PERSPECTIVE_SUBSCRIBE": "yes"}
+IN_THE_WAY = ("0X03ED", "0X03C4")  # of a DROP or an ALTER
+more_settings = threading.local()  # `of_server`: those of the scenario that this thread runs
+
 MARK, OUT_OF_UTF8 = b"QQQQ", b"\xb1\xb1\xbe\xa9"  # what a Proxy takes for what
+
+
+WEBSOCKETS = (b"GET /ws", b"GET /rest/tmq")
 
 
 class Emulator:
@@ -124,7 +134,7 @@ class Proxy:
     def pump(self, source: socket.socket, sink: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                while self.mode == "silent" or (self.mode == "rest only" and data.startswith(b"GET /ws")):
+                while self.mode == "silent" or (self.mode == "rest only" and data.startswith(WEBSOCKETS)):
                     time.sleep(0.05)
                 if self.mode == "mangle" and sink is client and not data.startswith(b"HTTP/1.1 200"):
                     data = bytes(
@@ -154,11 +164,22 @@ class World:
         self.tdengine = tdengine
         self.database = database
         self.statuses: list[tuple[str, int | None]] = []  # with last_poll_ms_ago
+        self.is_pushed = bool(getattr(more_settings, "of_server", None))
 
     def execute(self, *statements: str) -> None:
+        """Where a topic is in the way, whoever does this drops that first."""
         connection = self.tdengine.connect()
         for statement in statements:
-            connection.execute(statement)
+            try:
+                connection.execute(statement)
+            except taosws.Error as error:
+                if not self.is_pushed or not any(code in str(error).upper() for code in IN_THE_WAY):
+                    raise
+                of_database = f"db_name = '{self.database}'"
+                sql = f"SELECT topic_name FROM information_schema.ins_topics WHERE {of_database}"
+                for (name,) in list(connection.query(sql)):
+                    connection.execute(f"DROP TOPIC IF EXISTS FORCE {name}")
+                connection.execute(statement)
         connection.close()
 
     def create(self, columns: str = FIT) -> None:
@@ -184,6 +205,16 @@ class World:
             return live and self.server.shown() == in_tdengine(self.tdengine, self.database)
 
         wait_for(exact, "a live and exact table", timeout=60)
+        if self.is_pushed:
+            wait_for(lambda: self.server.health()["source"] == "push", "pushed rows", timeout=90)
+            pushes = self.server.health()["pushes"]
+
+            def are_pushed() -> bool:
+                self.write()  # again, as a poll may bring them first
+                return self.server.health()["pushes"] > pushes
+
+            wait_for(are_pushed, "pushed rows", timeout=60)
+            wait_for(exact, "a live and exact table", timeout=60)
 
     def assert_says(self, *texts: str, status: str = "stale") -> None:
         """The truth of /health: the status, and one of the texts as the error."""
@@ -221,6 +252,7 @@ class World:
 def world(tdengine: TDengine, port: int | None = None, **settings: str) -> Iterator[World]:
     database = f"faults_{os.getpid()}_{free_port()}"
     addressed = {**tdengine.settings(database), "PERSPECTIVE_REFRESH_RATE": "100", **settings}
+    addressed |= getattr(more_settings, "of_server", {})
     if port:
         addressed["TAOS_PORT"] = str(port)
     over = threading.Event()
@@ -572,6 +604,21 @@ def a_signal_ends_the_server_during_any_fault(tdengine: TDengine, _: Path) -> No
             end(here.server)
 
 
+def with_push(scenario: Scenario) -> Scenario:
+    """The same, with rows that TDengine pushes."""
+
+    @functools.wraps(scenario)
+    def pushed(tdengine: TDengine, directory: Path) -> None:
+        more_settings.of_server = PUSH
+        try:
+            scenario(tdengine, directory)
+        finally:
+            del more_settings.of_server
+
+    pushed.__name__ += "_while_rows_are_pushed"
+    return pushed
+
+
 emulator_only = pytest.mark.emulator_only
 SCENARIOS = [
     the_websocket_is_silent_while_rest_answers,
@@ -592,6 +639,15 @@ SCENARIOS = [
     the_reader_is_killed,
     the_reader_is_killed_halfway_through_a_message,
     the_readers_clock_jumps_an_hour,
+    pytest.param(with_push(tdengine_stalls_under_a_connection), marks=emulator_only),
+    pytest.param(with_push(tdengine_is_killed_and_restarted), marks=emulator_only),
+    with_push(the_websocket_is_silent_while_rest_answers),
+    with_push(bytes_are_changed_on_the_way),
+    with_push(the_connection_is_silent_from_one_moment_on),
+    with_push(the_table_is_dropped_and_created_again),
+    with_push(the_database_is_dropped_and_created_again),
+    with_push(the_reader_is_killed),
+    with_push(the_reader_is_stopped),
 ]
 
 

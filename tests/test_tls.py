@@ -8,13 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import taosws
 from conftest import TDengine
 from support import Process, answers, free_port, python, wait_for
 from test_end_to_end import serving
+from test_push import end
 from tls_terminator import make_authority, make_certificate
 
 from tdengine_perspective.settings import Settings
-from tdengine_perspective.tdengine import Refused, TDengineError, connect
+from tdengine_perspective.tdengine import Refused, TDengineError, connect, consumer_options, errors_explained
 from tdengine_perspective.tdengine import TDengine as Place
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="makes certificates with openssl")
@@ -105,6 +107,22 @@ def test_every_program_goes_that_way_and_shows_no_secret(
         assert secret not in "\n".join([*said, weather.output])
 
 
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["TAOS_TLS", "TAOS_DSN", "token"])
+def test_rows_are_pushed_that_way_too(
+    database: str, by_tls: int, by_token: int, authority: Path, way: int
+) -> None:
+    settings = {**ways(by_tls, by_token, authority)[way], "TAOS_DATABASE": database}
+    settings["PERSPECTIVE_SUBSCRIBE"] = "yes"
+    with serving(settings) as server, Process(python("producer.py"), settings):
+        server.wait_until_live()
+        wait_for(lambda: server.health()["pushes"] > 0, "rows that TDengine pushed")
+        health = server.health()
+        end(server)  # which leaves no topic
+    said = [server.process.output, json.dumps(health)]
+    for secret in (TOKEN, ENCODED, "taosdata", "t%61osdata"):
+        assert secret not in "\n".join(said)
+
+
 # A certificate is checked
 
 
@@ -158,6 +176,21 @@ def test_the_driver_checks_the_certificate_itself(
         assert "gone or too slow" in answer_of_driver(port, authority)
 
 
+def test_a_consumer_checks_the_certificate_itself(
+    by_tls: int, authority: Path, other_authority: Path
+) -> None:
+    assert "Topic not exist" in answer_to_consumer(taos_port=str(by_tls), taos_ca=str(authority))
+    assert "gone or too slow" in answer_to_consumer(taos_port=str(by_tls), taos_ca=str(other_authority))
+
+
+def answer_to_consumer(**settings: str) -> str:
+    """Why there are no rows of a topic that there is not."""
+    there = place(taos_tls="yes", **settings)
+    with pytest.raises(TDengineError) as error, errors_explained(there):
+        taosws.Consumer(consumer_options(there) | {"group.id": "none"}).subscribe(["none"])
+    return str(error.value)
+
+
 def answer_of_driver(port: int, authority: Path) -> str:
     try:
         connect(place(taos_port=str(port), taos_tls="yes", taos_ca=str(authority)))
@@ -181,6 +214,10 @@ def test_the_driver_sends_no_token_without_tls(monkeypatch: pytest.MonkeyPatch, 
     with Process(python("-c", LISTENER, str(port))) as listener:  # the driver lets no other thread run
         wait_for(lambda: answers(port), "the listener")
         said = answer(taos_dsn=f"taosws+wss://localhost:{port}?token={ENCODED}", taos_ca=str(authority))
+        assert "gone or too slow" in said
+        said = answer_to_consumer(
+            taos_dsn=f"taosws+wss://localhost:{port}?token={ENCODED}", taos_ca=str(authority)
+        )
         assert "gone or too slow" in said
         listener.wait_for_line("1603")  # as TLS begins
         assert set(listener.lines) <= {"", "1603"}

@@ -7,13 +7,19 @@ which brings what the former can't see: late, changed and deleted rows, dropped 
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tdengine_perspective.mirror.messages import Poll
-from tdengine_perspective.mirror.reader import WINDOW_READ_INTERVAL, WINDOW_READ_SHARE, read_clock
-from tdengine_perspective.mirror.schema import SUBTABLE, Schema, read_schema
+from tdengine_perspective.mirror.messages import Poll, Pushed
+from tdengine_perspective.mirror.reader import (
+    WINDOW_READ_INTERVAL,
+    WINDOW_READ_SHARE,
+    lacks_what_was,
+    read_clock,
+)
+from tdengine_perspective.mirror.schema import SUBTABLE, Row, Schema, read_schema
 from tdengine_perspective.mirror.slots import Rows, Slots
 from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import Absent, OtherColumns, TDengine, Unreadable, errors_explained
@@ -32,7 +38,14 @@ class LatestReader:
         self.as_bytes = False  # whether texts are read as bytes
         self.damaged: set[str] = set()  # columns in which there was text that is not UTF-8
         self.has_more = False
+        self.new: list[
+            tuple
+        ] = []  # time and subtable of rows of the last poll, newer than all that were known
         self.forget_time()
+
+    @property
+    def schema(self) -> Schema:
+        return self.slots.schema
 
     def forget_time(self) -> None:
         """Read all next: after a new connection nothing is known of what happened meanwhile."""
@@ -44,6 +57,7 @@ class LatestReader:
         """Read what is due. Raises TDengineError or taosws.Error."""
         began = time.monotonic()
         schema, whole = None, False
+        known = self.newest if self.slots else None
         if began < self.next_full_read and self.watermarks and not self.has_more:
             try:
                 since = f" WHERE {self.slots.schema.key} > {self.watermarks[0]}"
@@ -59,7 +73,9 @@ class LatestReader:
             took = time.monotonic() - began
             self.next_full_read = began + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         rows, units = self.slots.rows, self.slots.schema.units
-        newest = max((row[0] for row in rows.values()), default=None)
+        newest = self.newest
+        later = () if schema or known is None else (row for row in rows.values() if row[0] > known)
+        self.new = [row[: self.schema.key_size] for row in later]
         if newest is not None:
             self.watermarks.append(min(newest, int((self.server_clock + began * 1000) * units)))
         (shown,) = self.slots.schema.milliseconds([newest])
@@ -74,6 +90,27 @@ class LatestReader:
             has_more=self.has_more,
             pause=max(0, pause),
         )
+
+    @property
+    def newest(self) -> int | None:
+        """Timestamp, in the database's unit."""
+        return max((row[0] for row in self.slots.rows.values()), default=None)
+
+    def take_pushed(self, rows: Sequence[Row]) -> Pushed | None:
+        """Take in rows that TDengine pushed, in their order; None where that changes nothing."""
+        held, taken, size = self.slots.rows, {}, self.schema.key_size
+        for row in rows:
+            before = taken.get(row[1:2]) or held.get(row[1:2])
+            is_later = before is None or row[:size] > before[:size]
+            if is_later or (row[:size] == before[:size] and not lacks_what_was(row, before)):
+                taken[row[1:2]] = row
+        self.damaged |= self.schema.damaged(taken.values())
+        update = self.take(taken)
+        if update is None:
+            return None
+        (newest,) = self.schema.milliseconds([self.newest])
+        damaged = frozenset(self.damaged)
+        return Pushed(update, len(held), newest, damaged=damaged, has_more=self.has_more)
 
     def take(self, rows: Rows) -> str | None:
         """Take in the rows of some subtables; returns the table's update."""

@@ -45,6 +45,27 @@ class Poll:
 
 
 @dataclass(frozen=True)
+class Pushed:
+    """What rows that TDengine pushed changed, for the server. It says nothing of the other rows."""
+
+    update: str  # JSON columns for the table
+    rows: int
+    newest: int | None  # timestamp, ms since 1970
+    times: Times | None = None
+    damaged: frozenset[str] = frozenset()  # as Poll's
+    has_more: bool = False  # as Poll's
+    whole: bool = False  # never: as Poll's
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whether TDengine pushes new rows now, for the server; and why not, where that is trouble."""
+
+    is_push: bool
+    trouble: str | None = None
+
+
+@dataclass(frozen=True)
 class Connected:
     """TDengine answers, for the server."""
 
@@ -64,4 +85,4 @@ class Ended:
     """The reader process ended or hung, for the server. It is started again."""
 
 
-Message = Poll | Connected | Failed | Ended
+Message = Poll | Pushed | Source | Connected | Failed | Ended

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from tdengine_perspective.children import CHILD_SILENCE, limit_waits, start_child
@@ -13,6 +14,7 @@ from tdengine_perspective.tables import TableSettings
 from tdengine_perspective.tdengine import TDengine
 
 RESTART_DELAY = 0.2  # seconds
+FAREWELL = 3  # seconds that a reader may take to remove from TDengine what it needed there
 
 
 class ReaderProcess:
@@ -25,20 +27,21 @@ class ReaderProcess:
         self.stopping = threading.Event()
         self.is_to_begin_anew = False
         self.process: BaseProcess | None = None
+        self.pipe: Connection | None = None  # this side's end
 
     def messages(self) -> Iterator[Message]:
         """What the reader says, each reader until it ends, until `stop` is called."""
         while not self.stopping.is_set():
             self.is_to_begin_anew = False
-            self.process, pipe = start_child(polling.run, self.settings)
+            self.process, self.pipe = start_child(polling.run, self.settings)
             if self.stopping.is_set():
                 self.process.kill()
             try:
-                yield from self.messages_of(pipe)
+                yield from self.messages_of(self.pipe)
             finally:
                 self.process.kill()
                 self.process.join()
-                pipe.close()
+                self.pipe.close()
             if not self.stopping.wait(RESTART_DELAY):
                 yield Ended()
 
@@ -66,7 +69,11 @@ class ReaderProcess:
         self.is_to_begin_anew = True
 
     def stop(self) -> None:
-        """Kill the reader; `messages` ends."""
+        """End the reader; `messages` ends."""
         self.stopping.set()
         if self.process is not None:
+            if self.settings.is_pushed:
+                with suppress(OSError):  # it has ended
+                    self.pipe.send(None)
+                    wait([self.process.sentinel], FAREWELL)
             self.process.kill()

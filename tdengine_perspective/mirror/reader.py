@@ -2,20 +2,23 @@
 
 At each poll it reads only the rows that may be new; every few seconds it reads the columns and
 the whole window again, which brings what a read of new rows can't see: late, changed and deleted rows,
-other columns (`Reader`). Either way only the difference goes to the server.
+other columns (`Reader`). Rows that TDengine pushes it takes as they come. Either way only the difference
+goes to the server.
 """
 
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from tdengine_perspective.mirror.messages import AHEAD, Older, Poll, Times
-from tdengine_perspective.mirror.schema import Schema, read_schema
-from tdengine_perspective.mirror.slots import Rows
+from tdengine_perspective.mirror.messages import AHEAD, Older, Poll, Pushed, Times
+from tdengine_perspective.mirror.schema import Row, Schema, read_schema
+from tdengine_perspective.mirror.slots import Key, Rows
 from tdengine_perspective.mirror.window import Window
+from tdengine_perspective.settings import SPAN_UNITS
 from tdengine_perspective.spelling import check_spelling
 from tdengine_perspective.tdengine import (
     Absent,
@@ -45,6 +48,21 @@ def read_clock(connection: "taosws.Connection", tdengine: TDengine) -> tuple[int
     ):
         return now, UNITS[precision]
     raise Absent(f"TDengine at {tdengine.url} has no database {tdengine.database} yet")
+
+
+def milliseconds_of(span: str) -> int:
+    return int(span[:-1]) * SPAN_UNITS[span[-1]]
+
+
+def lacks_what_was(row: Row, before: Row | None) -> bool:
+    """Whether a pushed row has NULL for a value that the same row had before.
+
+    A write may name some columns alone, and then the others, which keep their values, are pushed as NULL.
+    What holds, the next read of all rows tells.
+    """
+    return before is not None and any(
+        new is None and old is not None for new, old in zip(row, before, strict=True)
+    )
 
 
 def is_supertable(connection: "taosws.Connection", tdengine: TDengine) -> bool:
@@ -107,7 +125,12 @@ class Reader:
         self.older: Older | None = None
         self.next_older_read = -math.inf
         self.ahead_in_table = 0
+        self.new: list[Key] = []  # of the last poll's rows, those newer than all that were known
         self.forget_time()
+
+    @property
+    def schema(self) -> Schema:
+        return self.window.schema
 
     def forget_time(self) -> None:
         """Read the whole window next: after a new connection nothing is known of what happened meanwhile."""
@@ -119,6 +142,7 @@ class Reader:
         """Read what is due. Raises TDengineError or taosws.Error."""
         now = time.monotonic()
         schema, whole = None, False
+        known = self.window.newest if self.window else None
         if now < self.next_full_read and self.watermarks:
             try:
                 update = self.window.merge(self.read_new(connection))
@@ -133,6 +157,7 @@ class Reader:
             took = time.monotonic() - now
             self.next_full_read = now + max(WINDOW_READ_INTERVAL, took * WINDOW_READ_SHARE)
         window = self.window
+        self.new = [] if schema or known is None else window.since(known)
         clock = self.server_clock + now * 1000
         if window.newest is not None:
             self.watermarks.append((int(clock * window.schema.units), window.newest))
@@ -147,6 +172,24 @@ class Reader:
             self.older,
             frozenset(self.damaged),
         )
+
+    def take_pushed(self, rows: Sequence[Row]) -> Pushed | None:
+        """Take in rows that TDengine pushed, in their order; None where that changes nothing."""
+        window, schema = self.window, self.window.schema
+        clock = self.server_clock + time.monotonic() * 1000
+        begin = (clock - milliseconds_of(self.span)) * schema.units
+        size, held, taken = schema.key_size, window.rows, {}
+        for row in rows:
+            key = row[:size]
+            if row[0] >= begin and not lacks_what_was(row, taken.get(key) or held.get(key)):
+                taken[key] = row
+        update = window.merge(dict(sorted(taken.items(), reverse=True)))
+        self.damaged |= schema.damaged(taken.values())
+        if update is None:
+            return None
+        (newest,) = schema.milliseconds([window.newest])
+        damaged = frozenset(self.damaged)
+        return Pushed(update, len(window.rows), newest, self.times(clock), damaged)
 
     def times(self, clock: float) -> Times:
         """When the window's rows are, by TDengine's clock (ms since 1970)."""

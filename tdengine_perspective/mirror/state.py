@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tdengine_perspective.mirror.messages import Poll, Times
+from tdengine_perspective.mirror.messages import Poll, Pushed, Source, Times
 from tdengine_perspective.mirror.notices import no_rows, nothing_in_window, too_many_ahead, too_many_rows
 from tdengine_perspective.mirror.schema import Schema
 from tdengine_perspective.tables import NEWEST, QUERY, TableSettings
@@ -32,7 +32,8 @@ class State:
         self.rows = 0
         self.had_rows = settings.rows == QUERY  # whose answer may well have none
         self.newest: int | None = None  # timestamp, ms since 1970
-        self.times: Times | None = None  # at the last successful poll
+        self.times: Times | None = None  # as of the last rows
+        self.times_at = 0.0  # time.monotonic() of these
         self.older: int | None = None  # timestamp of the newest row, where all are older than the window
         self.left_out: tuple[str, ...] = ()  # columns, each with the reason
         self.polls = 0
@@ -46,6 +47,10 @@ class State:
         self.nothing_to_show: str | None = None  # why, while TDengine answers and there is no row
         self.crowded: str | None = None  # what leaves little room for the rows of now, where something does
         self.reader_restarts = 0
+        self.pushes = 0  # updates by rows that TDengine pushed
+        self.is_push = False  # whether new rows are pushed now
+        self.not_pushed: str | None = None  # why they are not, where that is trouble
+        self.told_not_pushed: set[str] = set()  # the reasons that the log has, since they were pushed last
 
     def note_poll(self, poll: Poll, schema: Schema) -> None:
         """TDengine could be read, and the table holds what it has."""
@@ -56,13 +61,36 @@ class State:
         self.times = poll.times
         self.older = poll.older.newest if poll.older and poll.rows == 0 else None
         self.note_what_is_not_shown(poll, schema)
-        self.last_poll = time.monotonic()
+        self.last_poll = self.times_at = time.monotonic()
         self.pause = poll.pause
         self.observe_poll(poll.took)
         if self.error:
             log.info("reading TDengine at %s again", self.tdengine.url)
         self.error = None
         self.told.clear()
+
+    def note_pushed(self, pushed: Pushed) -> None:
+        """The table holds what TDengine pushed. Of the other rows that says nothing."""
+        self.pushes += 1
+        self.rows, self.newest, self.had_rows = pushed.rows, pushed.newest, True
+        self.times, self.times_at = pushed.times, time.monotonic()
+
+    def note_source(self, source: Source) -> None:
+        """Whether new rows are pushed from now on. Logged when it is news."""
+        if source.is_push:
+            log.info("TDengine at %s pushes new rows of %s", self.tdengine.url, self.settings.table)
+            self.not_pushed = None
+            self.told_not_pushed.clear()
+        elif source.trouble and source.trouble not in self.told_not_pushed:
+            log.warning(
+                "TDengine does not push new rows of %s: %s; polling every %s ms, and trying again later",
+                self.settings.table,
+                source.trouble,
+                self.settings.perspective_refresh_rate,
+            )
+            self.told_not_pushed.add(source.trouble)
+        self.not_pushed = source.trouble or self.not_pushed
+        self.is_push = source.is_push
 
     @property
     def errors(self) -> int:
@@ -94,6 +122,7 @@ class State:
 
     def note_restart(self) -> None:
         self.reader_restarts += 1
+        self.is_push = False
         self.note_failure("the reader process ended or hung and was started again", "Ended")
 
     @property
@@ -114,7 +143,8 @@ class State:
         """The answer of /health, but for the viewers."""
         last_poll_ms_ago = self.last_poll and round((time.monotonic() - self.last_poll) * 1000)
         times = self.times
-        clock = times.clock + last_poll_ms_ago if times else None  # TDengine's, now
+        since = round((time.monotonic() - self.times_at) * 1000)
+        clock = times.clock + since if times else None  # TDengine's, now
         return {
             "status": self.status,
             "tdengine": {"url": self.tdengine.url, "version": self.version},
@@ -134,6 +164,9 @@ class State:
             "errors": self.errors,
             "last_error": self.error or self.nothing_to_show or self.last_error,
             "reader_restarts": self.reader_restarts,
+            "source": "push" if self.is_push else "poll",
+            "not_pushed": self.not_pushed,
+            "pushes": self.pushes,
         }
 
 

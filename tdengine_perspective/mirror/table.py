@@ -8,7 +8,7 @@ from typing import Any
 import perspective
 
 from tdengine_perspective.engine import MemoryWatch, return_freed_memory
-from tdengine_perspective.mirror.messages import Connected, Ended, Failed, Message, Poll
+from tdengine_perspective.mirror.messages import Connected, Ended, Failed, Message, Poll, Pushed, Source
 from tdengine_perspective.mirror.schema import Schema
 from tdengine_perspective.mirror.state import State
 from tdengine_perspective.tables import TableSettings
@@ -59,6 +59,12 @@ class Mirror:
                 self.tell_damage(message)
                 self.update_table(message)
                 self.state.note_poll(message, self.schema)
+            case Pushed():
+                self.tell_damage(message)
+                self.update_table(message)
+                self.state.note_pushed(message)
+            case Source():
+                self.state.note_source(message)
             case Failed():
                 self.state.note_failure(message.error, message.kind)
             case Ended():
@@ -82,7 +88,7 @@ class Mirror:
             self.check_columns(schema.perspective)
         self.schema = schema
 
-    def tell_damage(self, poll: Poll) -> None:
+    def tell_damage(self, poll: Poll | Pushed) -> None:
         """Log, once each, in which columns there is text that is not UTF-8."""
         for column in sorted(poll.damaged - self.damaged):
             log.warning(
@@ -90,7 +96,7 @@ class Mirror:
             )
         self.damaged |= poll.damaged
 
-    def update_table(self, poll: Poll) -> None:
+    def update_table(self, poll: Poll | Pushed) -> None:
         """Hand the change to the table, as one update; the viewers hear of it from the engine."""
         if poll.update and "null" in poll.update:
             columns = json.loads(poll.update)

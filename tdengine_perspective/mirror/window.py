@@ -38,6 +38,10 @@ class Window(Slots):
         self.newest = next(iter(rows))[0] if rows else None
         return super().replace(rows)
 
+    def since(self, timestamp: int) -> list[Key]:
+        """The keys of the rows later than that (in the database's unit), the oldest first."""
+        return self._by_age[bisect.bisect(self._by_age, timestamp, key=lambda key: key[0]) :]
+
     def split_at(self, timestamp: float) -> tuple[int, int | None, int | None]:
         """How many rows are later than that, the first one of them, and the last row up to it.
 
