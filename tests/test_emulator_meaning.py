@@ -1052,7 +1052,7 @@ def test_what_the_emulator_does_not_understand_it_names(meters: "taosws.Connecti
 
 
 def test_a_group_of_tags_without_rows_has_one_row_that_counts_nowhere(tdengine: TDengine) -> None:
-    """All of it is NULL but for the tags; a group that has rows has none such, whatever its subtables have."""
+    """All of it is NULL but for the tags; a group that has rows has none such."""
     connection = tdengine.connect()
     connection.execute("DROP DATABASE IF EXISTS test_no_rows")
     try:
