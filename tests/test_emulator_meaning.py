@@ -1043,3 +1043,19 @@ def test_rest_fails_as_in_tdengine(rest: Any, tdengine: TDengine) -> None:
 def test_what_the_emulator_does_not_understand_it_names(meters: "taosws.Connection", sql: str) -> None:
     with fails(r"(?s)0x2600.*emulator 3\.3\.7\.5\.emulator.*understands .*SELECT"):
         meters.query(sql)
+
+
+def test_a_group_of_tags_without_rows_has_one_row_that_counts_nowhere(tdengine: TDengine) -> None:
+    """All of it is NULL but for the tags; a group that has rows has none such."""
+    connection = tdengine.connect()
+    connection.execute("DROP DATABASE IF EXISTS test_no_rows")
+    try:
+        connection.execute("CREATE DATABASE test_no_rows VGROUPS 1")
+        connection.execute("CREATE STABLE test_no_rows.t (ts TIMESTAMP, x INT) TAGS (n INT)")
+        for name, tag in (("a", 1), ("b", 1), ("c", 2)):
+            connection.execute(f"CREATE TABLE test_no_rows.{name} USING test_no_rows.t TAGS ({tag})")
+        connection.execute("INSERT INTO test_no_rows.a VALUES (1795000000000, 5)")
+        asked = "SELECT n, COUNT(*), COUNT(n), SUM(n), SUM(1) FROM test_no_rows.t GROUP BY n ORDER BY n"
+        assert list(connection.query(asked)) == [(1, 1, 1, 1, 1), (2, 0, 0, 2, 1)]
+    finally:
+        connection.execute("DROP DATABASE test_no_rows")
