@@ -188,6 +188,9 @@ def test_health_tells_what_a_monitor_needs(tdengine: TDengine, database: str) ->
         "history",
         "dashboards",
         "older",
+        "source",
+        "not_pushed",
+        "pushes",
     }
     assert health["tables"]["meters_values"]["rows"] == 300
     assert health["dashboards"] == [""]
