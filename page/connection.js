@@ -75,7 +75,6 @@ export class Connection {
     this.#isEnded = true;
     this.#socket.onmessage = null;
     this.#socket.close();
-    this.updates.end();
     this.client.handle_error("connection lost"); // else the viewers would wait for their answers for ever
   }
 

@@ -4,8 +4,6 @@ import { ANSWER_TIMEOUT } from "./server.js";
 import { clock, describeSpan } from "./time.js";
 import { LIVE } from "./timespan.js";
 
-const HAS_NO_DATA = ["failed", "locked", "refused"]; // states in which no pause matters
-
 export class State {
   failure = null; // what keeps the page from working at all
   hasPanels = false; // whether there are viewers on the page, with live data or older ones
@@ -23,11 +21,8 @@ export class State {
   problem = null; // why the last attempt to connect failed
   refusal = null; // {at, reason, again}: since when and why a server that answers would not have it, and whether again
 
-  linkProblem = null; // why something is not as the link has it
-
   timespan = LIVE; // what somebody chose to look at
-  pausedSince = null; // ms since 1970, where somebody did
-  isHeld = false; // whether a connection that was lost meanwhile is back, and waits for the pause's end
+  isPaused = false;
   looks = new Map(); // each look back, and what is known of it
 
   /** `show` is called whenever something new is known. */
@@ -51,14 +46,8 @@ export class State {
   }
 }
 
-/** The state in a word, for the page's style and for tests, and in a sentence; with what somebody paused. */
-export function describe(state, server) {
-  const [word, sentence] = describeState(state, server);
-  if (!state.pausedSince || HAS_NO_DATA.includes(word)) return [word, sentence];
-  return [word === "live" ? "paused" : word, `${sentence}, paused since ${clock(state.pausedSince)}`];
-}
-
-function describeState(state, server) {
+/** The state in a word, for the page's style and for tests, and in a sentence. */
+export function describeState(state, server) {
   const { health, refusal } = state;
   const isSilent = !state.answering && Date.now() - state.heardAt > ANSWER_TIMEOUT;
   if (state.failure) return ["failed", state.failure];
@@ -71,7 +60,6 @@ function describeState(state, server) {
   }
   if (!health) return ["connecting", `waiting for the server at ${server.address}`];
   if (isSilent) return ["silent", `no answer from ${server.address} since ${clock(state.answeredAt)}`];
-  if (state.isHeld) return ["held", "the connection was lost and is back; what is new is drawn when you go on"];
   const isNews = refusal && refusal.at < state.answeredAt;
   if (isNews && health.page === "not allowed") {
     const remedy = `start the server with PERSPECTIVE_ALLOWED_ORIGINS=${location.origin}`;
@@ -103,7 +91,7 @@ function canLookBack({ status, older }) {
   return status === "live" || (status === "waiting" && Boolean(older));
 }
 
-function describeLooks({ looks, timespan, pausedSince }) {
+function describeLooks({ looks, timespan, isPaused }) {
   const all = [...looks.values()];
   const { words } = timespan;
   const late = all.find(({ problem }) => problem);
@@ -112,7 +100,7 @@ function describeLooks({ looks, timespan, pausedSince }) {
   if (lost?.isShown) return ["late", `${lost.timespan.words}, as of ${clock(lost.at)}: ${lost.lost}`];
   if (lost) return ["late", `${lost.timespan.words} can't be shown: ${lost.lost}`];
   if (!all.every(({ isShown }) => isShown)) return ["asking", `asking for ${words}`];
-  if (pausedSince) return ["past", words];
+  if (isPaused) return ["past", `${words}, paused`];
   const interval = Math.min(...all.map(({ interval }) => interval));
   return ["past", Number.isFinite(interval) ? `${words}, asked every ${describeSpan(interval)}` : words];
 }
