@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import producer  # noqa: E402
-from tdengine_perspective.mirror.reader import WINDOW_READ_INTERVAL  # noqa: E402
+from tdengine_perspective.mirror.reading import FULL_READ_INTERVAL  # noqa: E402
 from tdengine_perspective.settings import Settings  # noqa: E402
 
 WIDTH, HEIGHT = 800, 400  # px
@@ -50,7 +50,7 @@ def facts() -> dict[str, str]:
         "adapter": f"taosAdapter :{settings.taos_port}",
         "supertable": f"{settings.taos_database}.{settings.taos_tablename}",
         "poll": f"{settings.perspective_refresh_rate} ms",
-        "window poll": f"{WINDOW_READ_INTERVAL} s",
+        "window poll": f"{FULL_READ_INTERVAL} s",
         "window": f"newest {settings.perspective_limit:,} rows of the last {settings.perspective_window}",
         "table": settings.perspective_table_name,
         "server": f"Tornado :{settings.perspective_port}",

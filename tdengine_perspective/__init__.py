@@ -24,6 +24,7 @@ Each room keeps a promise, and imports lead from the bottom of this list to its 
       result        the columns of what a SELECT answers
       messages      what the reader process tells the server
       notices       what viewers are told of the rows that they do not see
+      reading       a table's columns and rows, and when all of these are read
       reader        what to read when: the newest rows,
       latest        the latest row of each subtable,
       query         or what a SELECT answers

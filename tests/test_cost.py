@@ -13,7 +13,7 @@ from test_mirror import Copy, Source
 
 from producer import insert_data, prepare
 from tdengine_perspective import tdengine as reaching
-from tdengine_perspective.mirror.reader import WINDOW_READ_INTERVAL, WINDOW_READ_SHARE
+from tdengine_perspective.mirror.reading import FULL_READ_INTERVAL, FULL_READ_SHARE
 
 SECONDS = 12  # of measuring; the large window is read whole once or twice in that time
 
@@ -151,7 +151,7 @@ def test_reading_a_large_window_whole_takes_a_small_part_of_the_time(
             now[0] += seconds
             return connection.query(sql)
 
-    for seconds, at_least in ((0.001, WINDOW_READ_INTERVAL), (1.0, WINDOW_READ_SHARE)):
+    for seconds, at_least in ((0.001, FULL_READ_INTERVAL), (1.0, FULL_READ_SHARE)):
         copy.connection = Slow()
         began = now[0]
         copy.poll(whole_window=True)

@@ -561,7 +561,7 @@ def test_rows_older_than_the_window_are_not_shown(make: Any) -> None:
     ):
         reader = Reader(source.tdengine, span, 100)
         reader.poll(source.connection)
-        assert sorted(row[3] for row in reader.window.rows.values()) == ages
+        assert sorted(row[3] for row in reader.held.rows.values()) == ages
 
 
 WRITE_NEW_TEXTS = """

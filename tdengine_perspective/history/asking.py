@@ -3,7 +3,6 @@
 import pickle
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,8 @@ from tdengine_perspective.children import HANG_TIMEOUT, silence_driver, watchdog
 from tdengine_perspective.engine import memory_in_use
 from tdengine_perspective.history.messages import Begun, Failed, Learnt, Rows
 from tdengine_perspective.history.words import NotAnswered
-from tdengine_perspective.mirror.reader import is_supertable, read_clock
-from tdengine_perspective.mirror.schema import SUBTABLE, Schema, read_schema
-from tdengine_perspective.spelling import check_spelling
+from tdengine_perspective.mirror.reading import learn_columns
+from tdengine_perspective.mirror.schema import Schema
 from tdengine_perspective.tdengine import (
     DRIVER_OPTIONS,
     Absent,
@@ -94,16 +92,7 @@ class Asker:
 
     def learn(self, is_asked: bool) -> None:
         """Ask for the columns, and tell them where they are new or asked for, as by who missed them."""
-        try:
-            _, units = read_clock(self.connection, self.tdengine)
-            schema = read_schema(self.connection, self.tdengine, units)
-        except Absent:
-            check_spelling(self.connection, self.tdengine)
-            raise
-        is_wanted = self.shows_subtable and SUBTABLE not in schema.perspective
-        if is_wanted or (schema.may_show_subtable and is_supertable(self.connection, self.tdengine)):
-            schema = replace(schema, shows_subtable=True)
-        schema = replace(schema, as_bytes=self.as_bytes)
+        _, schema = learn_columns(self.connection, self.tdengine, self.as_bytes, self.shows_subtable)
         if is_asked or schema != self.schema:
             self.pipe.send(Learnt(schema))
         self.schema, self.learnt_at = schema, time.monotonic()

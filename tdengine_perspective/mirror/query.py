@@ -33,6 +33,7 @@ class QueryReader:
         self.key = key
         self.limit = limit
         self.slots: Slots | None = None
+        self.newest: int | None = None  # timestamp, ms since 1970, when rows last changed
 
     def forget_time(self) -> None:
         """Each poll reads all there is."""
@@ -48,11 +49,13 @@ class QueryReader:
         if is_new:
             self.slots = Slots(schema)
         update, whole = self.slots.replace(self.by_key(schema, read[: self.limit]))
+        if update or whole:
+            self.newest = schema.newest(self.slots.rows.values())
         return Poll(
             update,
             whole,
             len(self.slots.rows),
-            schema.newest(self.slots.rows.values()),
+            self.newest,
             schema if is_new else None,
             has_more=len(read) > self.limit,
             pause=(time.monotonic() - began) * (QUERY_SHARE - 1),
