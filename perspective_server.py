@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError
 from functools import partial
 
@@ -77,18 +77,20 @@ def perspective_thread(reader: ReaderProcess, mirror: Mirror, loop: asyncio.Abst
 def make_app(
     viewers: Viewers,
     histories: Mapping[str, LookBack],
-    mirrors: Sequence[Mirror],
+    mirrors: Mapping[str, Mirror],
     admission: Admission,
     dashboards: Dashboards,
 ) -> tornado.web.Application:
     """The routes: the page and its files, health, metrics, layout, and the viewers' WebSockets."""
-    downloads = Downloads({mirror.name: mirror for mirror in mirrors})
-    metrics = Metrics({mirror.name: mirror.state for mirror in mirrors}, viewers, admission.refusals)
+    downloads = Downloads(mirrors)
+    states = {name: mirror.state for name, mirror in mirrors.items()}
+    metrics = Metrics(states, viewers, admission.refusals)
 
     def health() -> dict[str, object]:
-        tables = {mirror.name: mirror.state.health() for mirror in mirrors}
+        tables = {name: state.health() for name, state in states.items()}
+        first, *_ = tables.values()
         return {
-            **tables[mirrors[0].name],
+            **first,
             "tables": tables,
             "viewers": len(viewers.connected),
             "history": {name: history.health() for name, history in histories.items()},
@@ -116,7 +118,7 @@ def make_app(
     )
 
 
-def renew_when_due(mirrors: Sequence[Mirror]) -> None:
+def renew_when_due(mirrors: Iterable[Mirror]) -> None:
     for mirror in mirrors:
         mirror.renew_table_when_due()
 
@@ -128,23 +130,21 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     admission = Admission(settings, RefusalLog())
     tables = read_tables(settings)
-    back = {table.history_name: table for table in tables if table.looks_back}
-    live_names = {name: table.perspective_table_name for name, table in back.items()}
-    dashboards = Dashboards(settings.perspective_layout, live_names)
+    dashboards = Dashboards(settings.perspective_layout, tables)
 
     engine = perspective.Server()
     viewers = Viewers(engine)
-    mirrors = [
-        Mirror(
+    mirrors = {
+        table.perspective_table_name: Mirror(
             engine.new_local_client(),
             table,
             send_viewers_away=viewers.send_away,
-            check_columns=partial(dashboards.warn_of_missing_columns, table=table, tables=tables),
+            check_columns=partial(dashboards.warn_of_missing_columns, table=table),
             note_nulls=viewers.note_nulls,
         )
         for table in tables
-    ]
-    histories = {name: LookBack(table) for name, table in back.items()}
+    }
+    histories = {table.history_name: LookBack(table) for table in tables if table.looks_back}
     listener = listen(make_app(viewers, histories, mirrors, admission, dashboards), settings)
     readers = [ReaderProcess(table) for table in tables]
     log.info(
@@ -161,11 +161,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             name="perspective_thread",
             daemon=True,
         )
-        for reader, mirror in zip(readers, mirrors, strict=True)
+        for reader, mirror in zip(readers, mirrors.values(), strict=True)
     ]
     for thread in threads:
         thread.start()
-    memory = tornado.ioloop.PeriodicCallback(lambda: renew_when_due(mirrors), MEMORY_CHECK)
+    memory = tornado.ioloop.PeriodicCallback(lambda: renew_when_due(mirrors.values()), MEMORY_CHECK)
     memory.start()
     await stop.wait()
     memory.stop()

@@ -2,10 +2,10 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from tdengine_perspective.layouts import NO_HISTORIES, read_layout, warn_of_missing_columns
+from tdengine_perspective.layouts import read_layout, warn_of_missing_columns
 from tdengine_perspective.settings import SettingError
 from tdengine_perspective.tables import TableSettings
 
@@ -23,9 +23,12 @@ class Dashboards:
     one. A file of a folder that is none is said in its place.
     """
 
-    def __init__(self, place: str, histories: Mapping[str, str] = NO_HISTORIES):
+    def __init__(self, place: str, tables: Sequence[TableSettings] = ()):
         self.place = place
-        self.histories = histories  # names of tables to look back into, and those of the live ones
+        self.tables = tables
+        self.histories = {
+            table.history_name: table.perspective_table_name for table in tables if table.looks_back
+        }
         self.is_folder = Path(place).is_dir() if place else False
         self.read: dict[str, tuple[float, str]] = {}  # when the file was changed, and the layout
         self.told: set[str] = set()  # names of files that the log has said to be none of a dashboard
@@ -61,11 +64,9 @@ class Dashboards:
             self.read[name] = (changed, read_layout(str(file) if self.place else "", self.histories))
         return self.read[name][1]
 
-    def warn_of_missing_columns(
-        self, columns: Collection[str], table: TableSettings, tables: Sequence[TableSettings]
-    ) -> None:
+    def warn_of_missing_columns(self, columns: Collection[str], table: TableSettings) -> None:
         """Log what the layouts name and the table lacks, of the viewers that are of it."""
-        others = [other.perspective_table_name for other in tables if other is not table]
+        others = [other.perspective_table_name for other in self.tables if other is not table]
         for name in self.names:
             try:
                 warn_of_missing_columns(self.layout(name), columns, table.table, others)

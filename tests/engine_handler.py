@@ -20,18 +20,11 @@ from typing import Any
 import perspective
 import tornado.web
 import tornado.websocket
+from fuzzing import SCHEMA as COLUMNS
 
 import perspective_server
 from tdengine_perspective.gate.protocol import Request, Response, error_response
 
-COLUMNS = {
-    "timestamp": "datetime",
-    "location": "string",
-    "groupid": "integer",
-    "current": "float",
-    "voltage": "integer",
-    "phase": "float",
-}
 LOCATIONS = ["Campbell", "Cupertino", "Los Angeles", "Palo Alto", "San Jose"]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 ALL = 400 * 86_400  # seconds

@@ -2,8 +2,8 @@
 
     PYTHONPATH=. venv/bin/python tests/history_oracle.py VIEWS [SEED]
 
-asks so many random views, of an emulator of its own or of the TDengine at TEST_TAOS_PORT, and tells each
-difference that is not among KNOWN, as small as it can be made. The suite asks 2,000.
+asks so many random views of the TDengine, or emulator, at TEST_TAOS_PORT, and tells each difference that is
+not among KNOWN, as small as it can be made. The suite asks 2,000.
 
 The views come of a seeded generator and not of Hypothesis: a table is made once for many views, a failure is
 told by its seed and number whatever else was asked before, and a hundred thousand views take no longer than

@@ -81,6 +81,18 @@ def serving(
 
 
 @contextmanager
+def written_once(tdengine: TDengine, database: str, *options: str) -> Iterator[dict[str, str]]:
+    """Settings for a database into which a producer with these options has written."""
+    settings = tdengine.settings(database)
+    try:
+        with Process(python("producer.py", *options, "--reset"), settings) as producer:
+            assert producer.wait() == 0, producer.output
+        yield settings
+    finally:
+        tdengine.connect().execute(f"DROP DATABASE IF EXISTS {database}")
+
+
+@contextmanager
 def written_all_the_time(tdengine: TDengine, database: str) -> Iterator[dict[str, str]]:
     """Settings for a server that polls as often as a producer writes into the database, every 100 ms."""
     settings = {**tdengine.settings(database), "PERSPECTIVE_REFRESH_RATE": "100"}

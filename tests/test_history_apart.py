@@ -22,7 +22,7 @@ from fuzzing import Fuzzer, client_requests, page_requests
 from history_stand_in import serving_stand_in
 from support import Process, emulator, free_port, python, wait_for
 from test_end_to_end import COLUMNS as ALL_COLUMNS
-from test_end_to_end import Server, serving, written_all_the_time
+from test_end_to_end import Server, serving, written_all_the_time, written_once
 from test_hostile_viewers import RUBBISH
 from test_looking_only import TOKEN, WRITES
 from tornado.httpclient import HTTPClientError
@@ -42,20 +42,14 @@ SOON = "from tdengine_perspective.gate import websocket; websocket.MAX_WAITING =
 SPLIT = {"split_by": ["voltage"], "columns": {"columns": {"columns": ALL_COLUMNS}}}
 EVERYTHING = {"columns": {"columns": {"columns": ALL_COLUMNS}}}
 ENDED = "the process that looks back ended over this"
-FILL = ("producer.py", "--count", "20", "--interval", "50", "--reset")
 GROUPED = {"group_by": ["location"], "columns": ["voltage"], "aggregates": {"voltage": "max"}}
 
 
 @pytest.fixture(scope="module")
 def filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
     """Settings for a database with 6,000 rows."""
-    settings = tdengine.settings("test_history_apart")
-    try:
-        with Process(python(*FILL), settings) as producer:
-            assert producer.wait() == 0, producer.output
+    with written_once(tdengine, "test_history_apart", "--count", "20", "--interval", "50") as settings:
         yield settings
-    finally:
-        tdengine.connect().execute("DROP DATABASE IF EXISTS test_history_apart")
 
 
 @pytest.fixture(scope="module")

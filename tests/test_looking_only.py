@@ -12,7 +12,7 @@ import perspective
 import pytest
 from conftest import TDengine
 from support import Process, answers, free_port, python, wait_for
-from test_end_to_end import Server, serving
+from test_end_to_end import Server, serving, written_once
 from tornado.httpclient import HTTPClientError
 from viewers import Viewer, wait_until_closed
 
@@ -25,13 +25,8 @@ TOKEN = "sesame-open"
 @pytest.fixture(scope="module")
 def filled(tdengine: TDengine) -> Iterator[dict[str, str]]:
     """Settings for a database with 600 rows."""
-    settings = tdengine.settings("test_looking_only")
-    try:
-        with Process(python("producer.py", "--count", "2", "--reset"), settings) as producer:
-            assert producer.wait() == 0, producer.output
+    with written_once(tdengine, "test_looking_only", "--count", "2") as settings:
         yield settings
-    finally:
-        tdengine.connect().execute("DROP DATABASE IF EXISTS test_looking_only")
 
 
 @pytest.fixture(scope="module")

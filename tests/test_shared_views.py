@@ -201,3 +201,17 @@ def test_fifty_viewers_of_one_view_cost_an_update_little_more_than_one() -> None
     same = asyncio.run(cost([limited(0)] * 50))
     different = asyncio.run(cost([limited(number) for number in range(50)]))
     assert 3 * same < different
+
+
+def test_what_is_made_of_now_is_computed_at_each_update_also_of_rows_that_did_not_change() -> None:
+    async def look() -> None:
+        host = Host()
+        view = await Guest(host).view({"columns": ["now"], "expressions": {"now": "float(now())"}})
+        before = (await columns(view))["now"]
+        await until(lambda: time.time() * 1000 > max(before) + 1)
+        host.table.update({"place": ["c"], "value": [4]})
+        after = (await columns(view))["now"]
+        assert len(after) == len(before) + 1
+        assert min(after) > max(before)
+
+    asyncio.run(look())

@@ -34,7 +34,6 @@ class Mirror:
     ):
         self.client = client
         self.settings = settings
-        self.name = settings.perspective_table_name
         self.send_viewers_away = send_viewers_away
         self.check_columns = check_columns
         self.note_nulls = note_nulls
@@ -83,7 +82,7 @@ class Mirror:
                 log.info("%s has other columns now", self.settings.table)
                 self.send_viewers_away("the table's columns have changed")
                 self.table.delete()
-            self.table = self.client.table(dict(columns), name=self.name)
+            self.table = self.client.table(dict(columns), name=self.settings.perspective_table_name)
             self.state.rows = 0
             self.check_columns(schema.perspective)
         self.schema = schema
