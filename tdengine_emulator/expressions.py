@@ -8,8 +8,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from lark import Token, Tree, v_args
-from lark.visitors import Interpreter
+from lark import Token, Tree
 
 from tdengine_emulator import functions
 from tdengine_emulator.computing import as_float, is_expression, number_of
@@ -70,9 +69,8 @@ NAN = "'NaN'"
 UNITS_OF_ANY_LENGTH = ("n", "y")
 
 
-@v_args(inline=True)
-class Expressions(Interpreter):
-    """Writes expressions. Its methods are named for the grammar's rules, and give Terms."""
+class Expressions:
+    """Writes expressions. Its methods are named for the grammar's rules, get their parts, and give Terms."""
 
     def __init__(
         self,
@@ -101,7 +99,8 @@ class Expressions(Interpreter):
 
         SQLite's parser bears some 20 brackets in each other.
         """
-        found = super().visit(tree)
+        rule = getattr(self, tree.data, None)
+        found = rule(*tree.children) if rule else Term(self.text_of(tree.children))
         if self.hoisted is None or not isinstance(found, Term) or len(found.text) < 60:
             return found
         deepest = DEEPEST_CONDITION if tree.data in CONDITIONS else DEEPEST
@@ -118,9 +117,6 @@ class Expressions(Interpreter):
         ]
         self.hoisted = None if self.hoisted is None else {}
         return f"(WITH {', '.join(steps)} SELECT * FROM h{len(steps)})" if steps else source
-
-    def __default__(self, tree: Tree) -> Term:
-        return Term(self.text_of(tree.children))
 
     def term_of(self, part: Tree | Token) -> Term:
         return Term(str(part)) if isinstance(part, Token) else self.visit(part)
@@ -502,7 +498,9 @@ def depth_of(text: str) -> int:
 
 
 def has_aggregate(tree: Tree) -> bool:
-    return any(call.children[0].lower() in AGGREGATES for call in tree.find_data("call"))
+    if str(tree.data) == "call" and tree.children[0].lower() in AGGREGATES:
+        return True
+    return any(has_aggregate(part) for part in tree.children if isinstance(part, Tree))
 
 
 def chained_by(parts: Sequence[Tree | Token]) -> str:

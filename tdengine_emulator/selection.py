@@ -6,7 +6,7 @@ A subquery or a part of a UNION is a Selection of its own, whose columns are all
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lark import Token, Tree, v_args
+from lark import Token, Tree
 
 from tdengine_emulator.expressions import (
     AGGREGATES,
@@ -132,7 +132,6 @@ def whole_number(token: Token) -> int:
     return int(token)
 
 
-@v_args(inline=True)
 class Union(Ordered):
     """UNION and UNION ALL: the types are the first part's, where that is not NULL."""
 
@@ -183,7 +182,6 @@ def cast_to(part: Selected, fields: list[Column]) -> str:
     return f"SELECT {', '.join(aliased)} FROM ({named}) AS o"
 
 
-@v_args(inline=True)
 class Selection(Ordered):
     """One SELECT."""
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
-from lark import Token, Tree, v_args
+from lark import Token, Tree
 
 from tdengine_emulator.expressions import AGGREGATES, Expressions
 from tdengine_emulator.grammar import (
@@ -94,7 +94,6 @@ def sqlite_errors_as_answers() -> Iterator[None]:
         raise not_understood(str(error)) from None
 
 
-@v_args(inline=True)
 class Statement(Expressions):
     """One statement. Its methods are named for the grammar's rules; SQLite writes the others as TDengine."""
 
