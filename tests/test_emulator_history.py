@@ -615,7 +615,7 @@ def in_a_process(tdengine: TDengine, sql: str) -> Process:
 
 SLOW = (
     "/* Mark 7 */ SELECT "
-    + ", ".join(f"SUM(SIN(d + {n}) * COS(d - {n}))" for n in range(30))
+    + ", ".join(f"SUM(SIN(d + {n}) * COS(d - {n}))" for n in range(12))
     + " FROM busy.many"
 )
 
