@@ -84,7 +84,7 @@ def make_app(
     """The routes: the page and its files, health, metrics, layout, and the viewers' WebSockets."""
     downloads = Downloads(mirrors)
     states = {name: mirror.state for name, mirror in mirrors.items()}
-    metrics = Metrics(states, viewers, admission.refusals)
+    metrics = Metrics(states, histories, viewers, admission.refusals)
 
     def health() -> dict[str, object]:
         tables = {name: state.health() for name, state in states.items()}

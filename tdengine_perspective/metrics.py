@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from tdengine_perspective.gate.refusals import RefusalLog
 from tdengine_perspective.gate.viewers import Viewers
+from tdengine_perspective.history.process import LookBack
 from tdengine_perspective.mirror.state import State
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -26,10 +27,17 @@ Samples = Iterable[tuple[Iterable[str], float | None]]  # values by their labels
 
 
 class Metrics(Collector):
-    """The metrics of one server. `tables` are the states of its tables, by name."""
+    """The metrics of one server: the states of its tables, and those to look back into, by name."""
 
-    def __init__(self, tables: Mapping[str, State], viewers: Viewers, refusals: RefusalLog):
+    def __init__(
+        self,
+        tables: Mapping[str, State],
+        histories: Mapping[str, LookBack],
+        viewers: Viewers,
+        refusals: RefusalLog,
+    ):
         self.tables = tables
+        self.histories = histories
         self.viewers = viewers
         self.refusals = refusals
         self.registry = CollectorRegistry()
@@ -78,6 +86,19 @@ class Metrics(Collector):
             ["table"],
             per_table(states, "reader_restarts"),
         )
+        yield counter(
+            "perspective_pushed_updates",
+            "Updates of a table by rows that TDengine pushed",
+            ["table"],
+            per_table(states, "pushes"),
+        )
+        yield gauge(
+            "perspective_table_pushed",
+            "Whether TDengine pushes a table's new rows (1), or they are polled (0)",
+            ["table"],
+            (((name,), float(state.is_push)) for name, state in states),
+        )
+        yield from self.of_looking_back()
         viewers = self.viewers
         yield gauge("perspective_viewers", "Viewers that are connected", [], [((), len(viewers.connected))])
         yield gauge("perspective_views", "Views that they have", [], [((), len(viewers.view_names))])
@@ -90,7 +111,24 @@ class Metrics(Collector):
         )
 
 
-def per_table(states: Iterable[tuple[str, State]], what: str) -> Samples:
+    def of_looking_back(self) -> Iterator[Metric]:
+        yield gauge(
+            "perspective_viewers_looking_back",
+            "Viewers that look back",
+            ["table"],
+            (((name,), len(history.viewers)) for name, history in self.histories.items()),
+        )
+        counts = [(name, history.counts) for name, history in self.histories.items()]
+        for name, meaning, field in (
+            ("tdengine_queries", "Queries for those who look back", "questions"),
+            ("tdengine_query_seconds", "Time that TDengine took for those that it answered", "seconds"),
+            ("tdengine_query_timeouts", "Queries that took longer than PERSPECTIVE_QUERY_TIMEOUT", "timeouts"),
+            ("tdengine_query_restarts", "Times that a process that looks back was started again", "restarts"),
+        ):
+            yield counter(name, meaning, ["table"], per_table(counts, field))
+
+
+def per_table(states: Iterable[tuple[str, object]], what: str) -> Samples:
     return (((name,), getattr(state, what)) for name, state in states)
 
 

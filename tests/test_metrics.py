@@ -6,7 +6,7 @@ import pytest
 from conftest import TDengine
 from prometheus_client.parser import text_string_to_metric_families
 from support import Process, python, wait_for
-from test_end_to_end import Server, serving, serving_with
+from test_end_to_end import Server, serving, serving_with, written_once
 from viewers import Viewer, dumb_viewer
 
 TOKEN = "a-token-of-the-test"
@@ -55,8 +55,30 @@ def test_polls_rows_viewers_and_what_was_refused_are_counted(tdengine: TDengine,
         assert polls > 0
         assert found["tdengine_poll_seconds_sum", "meters_values"] > 0
         assert found["tdengine_poll_seconds_bucket", "+Inf", "meters_values"] == polls
+        assert found["perspective_table_pushed", "meters_values"] == 0
         assert found["process_resident_memory_bytes",] > 1 << 20
         wait_for(lambda: metrics(server)["tdengine_poll_seconds_count", "meters_values"] > polls, "polls")
+
+
+def test_looking_back_is_counted(tdengine: TDengine) -> None:
+    """At the next sign of life of the process that does it."""
+
+    async def look(server: Server) -> None:
+        async with Viewer(f"ws://127.0.0.1:{server.port}/history?time=all") as viewer:
+            table = await viewer.client.open_table("meters_history")
+            assert await table.size() == 600
+            found: dict[tuple[str, ...], float] = {}
+            while not found.get(("tdengine_queries_total", "meters_history")):
+                found = await asyncio.to_thread(metrics, server)
+            assert found["tdengine_query_seconds_total", "meters_history"] > 0
+            assert found["tdengine_query_timeouts_total", "meters_history"] == 0
+            assert found["tdengine_query_restarts_total", "meters_history"] == 0
+            assert found["perspective_viewers_looking_back", "meters_history"] == 1
+
+    with written_once(tdengine, "test_metrics", "--count", "2") as settings, serving(settings) as server:
+        server.wait_until_live(rows=600)
+        assert metrics(server)["tdengine_queries_total", "meters_history"] == 0
+        asyncio.run(asyncio.wait_for(look(server), 60))
 
 
 def test_errors_are_counted_by_their_kind() -> None:

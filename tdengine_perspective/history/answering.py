@@ -83,6 +83,7 @@ class Answering:
             self.tell(
                 Alive(
                     self.questions.asked,
+                    self.questions.seconds,
                     sum(worker.timeouts for worker in workers),
                     sum(worker.restarts for worker in workers),
                     sum(worker.process is not None for worker in workers),

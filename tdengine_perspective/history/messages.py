@@ -73,10 +73,11 @@ class ColumnsChanged:
 class Alive:
     """The answering process works, for the server, about every second: what it has done up to now."""
 
-    questions: int
-    timeouts: int
-    restarts: int
-    workers: int
+    questions: int = 0
+    seconds: float = 0.0  # that TDengine took for those that it answered
+    timeouts: int = 0
+    restarts: int = 0
+    workers: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -150,8 +150,8 @@ class LookBack:
         self.viewers: dict[int, Viewer] = {}
         self.numbers = count(1)
         self.outgoing: SimpleQueue[object] | None = None  # None: there is no process just now
-        self.counted = Alive(0, 0, 0, 0)
-        self.before = Alive(0, 0, 0, 0)  # of the processes that there were
+        self.counted = Alive()
+        self.before = Alive()  # of the processes that there were
         self.process: BaseProcess | None = None
         self.wanted = threading.Event()  # there are viewers, or were within the last minute
         self.stopping = threading.Event()
@@ -235,8 +235,8 @@ class LookBack:
         if is_wanted:
             log.warning("the process that looks back ended or hung and was started again")
         self.outgoing = None
-        self.before = added(self.before, self.counted, Alive(0, 0, int(is_wanted), 0))
-        self.counted = Alive(0, 0, 0, 0)
+        self.before = replace(added(self.before, self.counted, Alive(restarts=int(is_wanted))), workers=0)
+        self.counted = Alive()
 
     def take(self, message: object) -> None:
         """Act on what the process says."""
@@ -256,13 +256,18 @@ class LookBack:
             case Alive():
                 self.counted = message
 
+    @property
+    def counts(self) -> Alive:
+        """What was done since the server's start."""
+        return added(self.before, self.counted)
+
     def health(self) -> dict[str, int]:
         """What /health says of it."""
-        counted = added(self.before, self.counted)
+        counted = self.counts
         return {
             "viewers": len(self.viewers),
             "questions": counted.questions,
-            "workers": self.counted.workers,
+            "workers": counted.workers,
             "timeouts": counted.timeouts,
             "restarts": counted.restarts,
         }
@@ -300,9 +305,7 @@ def end(process: BaseProcess) -> None:
 
 
 def added(*counts: Alive) -> Alive:
-    return Alive(
-        *(sum(getattr(each, name) for each in counts) for name in ("questions", "timeouts", "restarts")), 0
-    )
+    return Alive(*(sum(values) for values in zip(*map(astuple, counts), strict=True)))
 
 
 def shortened(reason: str) -> str:

@@ -56,6 +56,7 @@ class Questions:
         self.kept_size = 0
         self.schema: Schema | None = None
         self.asked = 0
+        self.seconds = 0.0  # that TDengine took for its answers
 
     def come(self, viewer: int) -> None:
         with self.lock:
@@ -130,6 +131,7 @@ class Questions:
     def answer(self, question: Question, rows: bytes, seconds: float) -> None:
         question.rows, question.seconds = rows, seconds
         with self.lock:
+            self.seconds += seconds
             self.keep(question.sql, rows)
             self.close(question)
 
