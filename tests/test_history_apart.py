@@ -273,8 +273,8 @@ def test_an_answer_of_tdengines_is_held_up_to_so_many_cells_and_texts() -> None:
 class Desk:
     """Questions, of which the test says when they are answered."""
 
-    def __init__(self, timeout: int = 1):
-        self.questions = Questions(timeout)
+    def __init__(self) -> None:
+        self.questions = Questions(timeout=1)
         self.threads = ThreadPoolExecutor(50)
 
     def ask(self, viewer: int, sql: str, keeps: float = 0) -> "Future[Any]":
@@ -297,9 +297,21 @@ class Desk:
         self.questions.answer(question, pickle.dumps([(question.sql,)]), 0.5)
         self.questions.stopped(question)
 
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        for question in list(self.questions.open.values()):
+            self.questions.fail(question, NotAnswered("the test has ended"))
+        self.threads.shutdown()
 
-def test_each_viewer_has_its_turn_however_much_the_others_ask() -> None:
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
     desk = Desk()
+    yield desk
+    desk.close()
+
+
+def test_each_viewer_has_its_turn_however_much_the_others_ask(desk: Desk) -> None:
     for number in range(5):
         desk.ask(1, f"first {number}")
     desk.ask(2, "second")
@@ -312,8 +324,7 @@ def test_each_viewer_has_its_turn_however_much_the_others_ask() -> None:
     assert order == ["first 0", "second", "third", "first 1", "first 2", "first 3", "first 4"]
 
 
-def test_who_has_a_question_running_comes_after_those_who_have_none() -> None:
-    desk = Desk()
+def test_who_has_a_question_running_comes_after_those_who_have_none(desk: Desk) -> None:
     desk.ask(1, "long")
     long = desk.take()
     desk.ask(1, "next")
@@ -323,8 +334,7 @@ def test_who_has_a_question_running_comes_after_those_who_have_none() -> None:
     assert desk.take().sql == "next"
 
 
-def test_equal_questions_are_asked_once_and_kept_as_long_as_the_viewer_takes_them() -> None:
-    desk = Desk()
+def test_equal_questions_are_asked_once_and_kept_as_long_as_the_viewer_takes_them(desk: Desk) -> None:
     both = [desk.ask(viewer, "same") for viewer in (1, 2)]
     assert desk.waiting() == 1
     desk.answer(desk.take())
@@ -335,8 +345,7 @@ def test_equal_questions_are_asked_once_and_kept_as_long_as_the_viewer_takes_the
     assert desk.questions.asked == 1
 
 
-def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
-    desk = Desk()
+def test_what_nobody_waits_for_any_more_is_not_asked(desk: Desk) -> None:
     alone, shared, other = desk.ask(1, "alone"), desk.ask(1, "shared"), desk.ask(2, "shared")
     desk.questions.leave(1)
     with pytest.raises(NotAnswered):
@@ -348,14 +357,13 @@ def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
     assert desk.waiting() == 0
 
 
-def test_a_question_does_not_wait_for_its_turn_for_ever() -> None:
-    desk = Desk(timeout=0)
+def test_a_question_does_not_wait_for_its_turn_for_ever(desk: Desk) -> None:
+    desk.questions.timeout = 0
     with pytest.raises(Problem, match="too many look back"):
         desk.ask(1, "SELECT 1").result(10)
 
 
-def test_answers_are_kept_within_bounds() -> None:
-    desk = Desk()
+def test_answers_are_kept_within_bounds(desk: Desk) -> None:
     for number in range(20):
         desk.ask(1, f"{number}")
         question = desk.take()
