@@ -98,6 +98,21 @@ def test_steps_of_time_are_intervals() -> None:
     ]
 
 
+def test_what_is_at_the_ends_of_time_is_found_without_a_look_at_all_rows() -> None:
+    assert statements(
+        group_by=["location"],
+        columns=["voltage", "timestamp"],
+        aggregates={"voltage": ["max by", ["timestamp"]], "timestamp": "min"},
+        group_rollup_mode="flat",
+    ) == [
+        "SELECT `location` g0, LAST(`ts`), COLS(LAST(`ts`), `voltage`), "
+        f"COLS(FIRST(`ts`), CAST(`ts` AS BIGINT)) {FROM} GROUP BY `location` {MOST}"
+    ]
+    asked = Asked()
+    asked.make(columns=["timestamp"]).get_min_max("timestamp")
+    assert asked.statements[-1] == f"SELECT CAST(FIRST(`ts`) AS BIGINT), CAST(LAST(`ts`) AS BIGINT) {FROM}"
+
+
 def test_a_column_that_is_sorted_by_is_asked_for_too() -> None:
     (whole, groups) = statements(
         group_by=["location"], columns=["voltage"], sort=[["groupid", "desc"]], aggregates={"groupid": "high"}
