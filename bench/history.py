@@ -66,7 +66,7 @@ from tdengine_perspective.history.sessions import Session  # noqa: E402
 from tdengine_perspective.history.spans import Span  # noqa: E402
 from tdengine_perspective.mirror.reading import learn_columns  # noqa: E402
 from tdengine_perspective.mirror.schema import Schema  # noqa: E402
-from tdengine_perspective.tdengine import TDengine, TDengineError, connect  # noqa: E402
+from tdengine_perspective.tdengine import DRIVER_OPTIONS, TDengine, TDengineError, connect  # noqa: E402
 
 METERS = 100
 STEP = 1000  # ms from row to row of a meter
@@ -197,12 +197,17 @@ def look_by_page(tdengine: TDengine, browser: Any) -> Seen:
     return seen
 
 
+def connect_patiently(tdengine: TDengine) -> taosws.Connection:
+    connection, _ = connect(tdengine, {**DRIVER_OPTIONS, "read_timeout": str(PATIENCE)})
+    return connection
+
+
 class Timed:
     """In the place of Questions: asks one SELECT after the other, and notes what each takes."""
 
     def __init__(self, tdengine: TDengine):
         self.tdengine = tdengine
-        self.connection, _ = connect(tdengine)
+        self.connection = connect_patiently(tdengine)
         self.lock = threading.Lock()  # views are worked at side by side
         self.answers: dict[str, list[tuple]] = {}
         self.seconds: dict[str, list[float]] = {}
@@ -255,7 +260,7 @@ def selects_of(tdengine: TDengine, key: str, frames: list[bytes], times: int) ->
 def read_and_group(pipe: Connection, tdengine: TDengine, frames: list[bytes]) -> None:
     """The child process: read all rows into a Perspective table, and make the page's views there."""
     prepare_engine()
-    connection, _ = connect(tdengine)
+    connection = connect_patiently(tdengine)
     _, schema = learn_columns(connection, tdengine, as_bytes=False)
     columns = schema.perspective
     server = perspective.Server()
