@@ -1,4 +1,4 @@
-"""Line drawings as SVG, by hand: a row of panels, each with a logarithmic x axis."""
+"""Line drawings as SVG, by hand: a row of panels, each with a logarithmic x axis; growth, by two of them."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +10,10 @@ CAPTION = 26  # its height, px
 STYLE = """
 text { fill: #57606a } .grid { stroke: #d0d7de }
 polyline { stroke: #0a7ea4; stroke-width: 2; fill: none } circle { fill: #0a7ea4 }
+.other polyline { stroke: #b35900 } .other circle { fill: #b35900 }
 @media (prefers-color-scheme: dark) {
   text { fill: #9da7b1 } .grid { stroke: #3d444d } polyline { stroke: #4cb5d9 } circle { fill: #4cb5d9 }
+  .other polyline { stroke: #f0a35e } .other circle { fill: #f0a35e }
 }
 """
 
@@ -25,6 +27,15 @@ class Panel:
     points: list[tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class Growth:
+    """One of the lines of a drawing; `is_other` draws it in another colour."""
+
+    title: str
+    points: list[tuple[float, float]]
+    is_other: bool = False
+
+
 def draw(panels: list[Panel], columns: int, caption: str) -> str:
     """The panels, so many in a row, as one SVG, for light and dark pages alike."""
     rows = math.ceil(len(panels) / columns)
@@ -34,6 +45,48 @@ def draw(panels: list[Panel], columns: int, caption: str) -> str:
         f"{draw_panel(panel)}</g>\n"
         for number, panel in enumerate(panels)
     )
+    return svg(width, height, caption, drawn)
+
+
+def draw_growth(lines: list[Growth], x_label: str, y_label: str, caption: str) -> str:
+    """The lines as one SVG with logarithmic axes, each with its title at its end."""
+    width, height, titles = 720, 420, 150
+    points = [point for line in lines for point in line.points]
+    (x_low, x_high), (y_low, y_high) = (
+        (math.log10(min(values)), math.log10(max(values))) for values in zip(*points, strict=True)
+    )
+    y_low, y_high = math.floor(y_low), math.ceil(y_high)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (math.log10(x) - x_low) / (x_high - x_low or 1) * (width - LEFT - titles),
+            height - BOTTOM - (math.log10(y) - y_low) / (y_high - y_low or 1) * (height - TOP - BOTTOM),
+        )
+
+    parts = [text(LEFT - 6, TOP - 8, y_label, 'text-anchor="end"')]
+    for exponent in range(y_low, y_high + 1):
+        _, at = place(10**x_low, 10**exponent)
+        parts.append(f'<path d="M{LEFT} {at:.1f}H{width - titles}" class="grid"/>')
+        parts.append(text(LEFT - 6, at + 4, f"{10**exponent:g}", 'text-anchor="end"'))
+    for x in sorted({x for x, _ in points}):
+        parts.append(text(place(x, 1)[0], height - BOTTOM + 15, f"{x:,.0f}", 'text-anchor="middle"'))
+    parts.append(text((LEFT + width - titles) / 2, height - 4, x_label, 'text-anchor="middle"'))
+    parts += [draw_line(line, [place(*point) for point in line.points]) for line in lines]
+    return svg(width, height, caption, "\n".join(parts))
+
+
+def draw_line(line: Growth, places: list[tuple[float, float]]) -> str:
+    along = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    parts = [f'<polyline points="{along}"/>']
+    for (x, y), (_, measured) in zip(places, line.points, strict=True):
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        parts.append(text(x, y - 7, f"{measured:.2g}", 'text-anchor="middle"'))
+    x, y = places[-1]
+    parts.append(text(x + 8, y + 4, line.title, 'font-weight="bold"'))
+    return f'<g class="{"other" if line.is_other else ""}">{"".join(parts)}</g>'
+
+
+def svg(width: int, height: int, caption: str, drawn: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">\n'

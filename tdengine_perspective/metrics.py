@@ -110,7 +110,6 @@ class Metrics(Collector):
             (((kind,), count) for kind, count in self.refusals.counts.items()),
         )
 
-
     def of_looking_back(self) -> Iterator[Metric]:
         yield gauge(
             "perspective_viewers_looking_back",
@@ -122,7 +121,11 @@ class Metrics(Collector):
         for name, meaning, field in (
             ("tdengine_queries", "Queries for those who look back", "questions"),
             ("tdengine_query_seconds", "Time that TDengine took for those that it answered", "seconds"),
-            ("tdengine_query_timeouts", "Queries that took longer than PERSPECTIVE_QUERY_TIMEOUT", "timeouts"),
+            (
+                "tdengine_query_timeouts",
+                "Queries beyond PERSPECTIVE_QUERY_TIMEOUT",
+                "timeouts",
+            ),
             ("tdengine_query_restarts", "Times that a process that looks back was started again", "restarts"),
         ):
             yield counter(name, meaning, ["table"], per_table(counts, field))

@@ -1,9 +1,9 @@
 """Owns the oracle: one view asked of the live engine, which holds all rows, and of the look back on TDengine.
 
-    PYTHONPATH=. venv/bin/python tests/history_oracle.py VIEWS [SEED]
+    PYTHONPATH=. venv/bin/python tests/history_oracle.py VIEWS [SEED [page]]
 
-asks so many random views of the TDengine, or emulator, at TEST_TAOS_PORT, and tells each difference that is
-not among KNOWN, as small as it can be made. The suite asks 2,000.
+asks so many random views, or such as the page's, of the TDengine, or emulator, at TEST_TAOS_PORT, and tells
+each difference that is not among KNOWN, as small as it can be made. The suite asks 2,000 and 200 of these.
 
 The views come of a seeded generator and not of Hypothesis: a table is made once for many views, a failure is
 told by its seed and number whatever else was asked before, and a hundred thousand views take no longer than
@@ -28,7 +28,7 @@ from typing import Any
 import perspective
 import taosws
 from random_tables import UNITS, RandomTable, random_table
-from random_views import View, Views
+from random_views import PageViews, View, Views
 
 from tdengine_perspective import tdengine as reaching
 from tdengine_perspective.gate.expressions import FLOAT, ExpressionError, Reader
@@ -828,8 +828,11 @@ def reason(comparison: Comparison, difference: Difference) -> str:
 class Oracle:
     """Asks views, and keeps count."""
 
-    def __init__(self, connection: "taosws.Connection", port: int, seed: int):
+    def __init__(
+        self, connection: "taosws.Connection", port: int, seed: int, kind_of_views: type[Views] = Views
+    ):
         self.connection = connection
+        self.kind_of_views = kind_of_views
         self.port = port
         self.seed = seed
         self.asked = 0
@@ -861,7 +864,9 @@ class Oracle:
         }
         has_ties = len({row[0] for row in pair.rows}) < len(pair.rows)
         operators = features["filter_ops"]
-        views = Views(rng, pair.schema.perspective, pair.values(), aggregates, operators, has_ties)
+        views = self.kind_of_views(
+            rng, pair.schema.perspective, pair.values(), aggregates, operators, has_ties
+        )
         for number in range(count):
             view = views.view()
             comparison = Comparison(pair, view, random_window(rng) if rng.random() < 0.5 else {})
@@ -983,7 +988,7 @@ def main() -> None:
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 10**6
     port = int(os.environ["TEST_TAOS_PORT"])
     connection = taosws.connect(f"taosws://root:taosdata@localhost:{port}", read_timeout="30")
-    oracle = Oracle(connection, port, seed)
+    oracle = Oracle(connection, port, seed, PageViews if sys.argv[3:] == ["page"] else Views)
     began = time.monotonic()
     oracle.ask(views, int(os.environ.get("HISTORY_FAILURES", "5")))
     print("\n\n".join(oracle.unknown.values()), file=report)

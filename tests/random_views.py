@@ -361,3 +361,29 @@ class Views:
                 return rng.choice(("2026-11-01", "2026-11-20", "1970-01-01"))
             case _:
                 return rng.choice((1_795_000_000_000, 0, "2026-11-19 00:00:00", "2026-11-18T12:00:00.000Z"))
+
+
+class PageViews(Views):
+    """Views such as the page's: its steps of time, columns under other names, what is newest in a group."""
+
+    def view(self) -> View:
+        rng = self.rng
+        view = super().view()
+        key = next(name for name, kind in self.table.items() if kind == DATETIME)  # the first one is the key
+        step = rng.choice(("5", "10", "1000", "15000", "60000", "86400000", "0.5"))
+        expressions = {"step": f'datetime(bucket(float("{key}"), {step}))'}
+        plain = [name for name in self.table if not set(name) & set("'\"\\")]
+        if floats := [name for name in plain if self.table[name] == FLOAT]:
+            expressions["renamed"] = f'"{rng.choice(floats)}"'
+        view["expressions"] = {**view.get("expressions", {}), **expressions}
+        if rng.random() < 0.7:
+            part = rng.choice(("group_by", "group_by", "split_by"))
+            view[part] = [*view.get(part, [])[:1], "step"] if rng.random() < 0.5 else ["step"]
+        view["columns"] = list(dict.fromkeys([*view["columns"], *list(expressions)[1:], key]))
+        if "group_by" in view or "split_by" in view or "group_rollup_mode" in view:
+            newest = [rng.choice(("max by", "min by")), [key]]
+            shown = {name: newest for name in view["columns"] if name != key and rng.random() < 0.6}
+            ends = {key: rng.choice(("max", "min", "high", "low", "count"))}
+            view["aggregates"] = {**view.get("aggregates", {}), **shown, **ends}
+            view["sort"] = []  # which of the rows of one time is the newest is not said
+        return view

@@ -2,18 +2,21 @@
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from conftest import TDengine
 from support import ROOT
+from test_page import chromium  # noqa: F401
 
 from tdengine_perspective import tdengine as reaching
 
 sys.path.append(str(ROOT / "bench"))
 
+import history
 import measure
 import push
-from drawing import Panel, draw
+from drawing import Growth, Panel, draw, draw_growth
 
 
 @pytest.fixture
@@ -69,3 +72,46 @@ def test_a_drawing_shows_every_point() -> None:
     assert drawing.startswith("<svg ")
     assert drawing.count("<circle") == 4
     assert "on an emulator" in drawing
+
+
+@pytest.mark.browser
+def test_looking_back_is_measured_from_the_choice_of_a_time_on(own: reaching.TDengine, chromium: Any) -> None:  # noqa: F811
+    history.fill(own, 10_000)
+    seen = history.look_by_page(own, chromium)
+    assert all(seconds > 0 for seconds in seen.seconds.values())
+    assert list(seen.seconds) == [history.FIRST, "all", "1h"]
+    selects = {key: history.selects_of(own, key, seen.frames[key], 1) for key in history.SPANS}
+    assert any("INTERVAL" in each["sql"] for each in selects["all"])
+    assert all(" NOW() - 1h" in each["sql"] for each in selects["1h"])
+    found = history.measure_reading(own, seen.frames["all"])
+    assert found["rows"] == 10_000
+    assert found["errors"] == []
+
+
+def test_memory_is_watched_over_views_that_look_back(own: reaching.TDengine) -> None:
+    history.fill(own, 10_000)
+    plan = replace(history.QUICK, views=80, at_once=40)
+    found = history.measure_memory(own, 10_000, plan)
+    assert [sample["views"] for sample in found["samples"]] == [40, 80]
+    assert all(sample["answering"] > 0 and sample["asking"] > 0 for sample in found["samples"])
+    assert found["refused"] == 0
+
+
+def test_live_rows_are_watched_while_others_look_back(own: reaching.TDengine) -> None:
+    history.fill(own, 10_000)
+    found = history.measure_live(own, 10_000, replace(history.QUICK, rounds=2, follow=2))
+    for which in ("alone", "beside"):
+        assert 0 <= found[which]["p50"] <= found[which]["p99"]
+    assert found["dashboards"] >= history.LOOKING
+    assert found["refused"] == 0
+
+
+def test_growth_is_drawn_with_each_lines_name() -> None:
+    lines = [
+        Growth("All drawn", [(1e5, 1.0), (1e6, 1.1)]),
+        Growth("read", [(1e5, 0.6), (1e6, 6.1)], is_other=True),
+    ]
+    drawing = draw_growth(lines, "rows", "seconds", "on an emulator")
+    assert drawing.count("<circle") == 4
+    assert "All drawn" in drawing
+    assert 'class="other"' in drawing

@@ -59,6 +59,19 @@ def test_steps_of_the_tables_time_can_be_intervals() -> None:
     assert compiled("bucket(\"timestamp\", '1D')", FACTS).step is None  # which depends on the time zone
 
 
+def test_the_pages_steps_can_be_intervals() -> None:
+    steps = 'datetime(bucket(float("timestamp"), {}))'
+    assert compiled(steps.format(15000), FACTS).step == "15000a"
+    assert compiled(steps.format(15000), FINE).step == "15000a"
+    assert compiled(steps.format(5), FACTS).step is None  # shorter than TDengine takes
+    assert compiled(steps.format(10.5), FACTS).step is None
+    assert compiled('datetime(bucket(float("voltage"), 15000))', FACTS).step is None
+
+
+def test_a_column_under_another_name_is_the_column() -> None:
+    assert compiled('"current"', FACTS) == FACTS.terms["current"]
+
+
 def test_a_time_is_in_ms_whatever_the_databases_precision() -> None:
     one_less = "CASE WHEN `ts` < TIMETRUNCATE(`ts`, 1a) THEN 1000 ELSE 0 END"
     whole = f"CAST(ROUND((CAST(TIMETRUNCATE(`ts`, 1a) AS BIGINT) - {one_less}) / 1000) AS BIGINT)"

@@ -8,6 +8,7 @@ import os
 
 from conftest import TDengine
 from history_oracle import KNOWN, NOT_MET, Oracle
+from random_views import PageViews, Views
 from support import ROOT
 
 VIEWS = int(os.environ.get("HISTORY_VIEWS", "2000"))
@@ -15,10 +16,12 @@ SEED = int(os.environ.get("HISTORY_SEED", "1"))
 MOST_REFUSED = 0.4  # of the views: more, and hardly anything would be compared
 
 
-def hold_to_the_live_table(tdengine: TDengine, seed: int) -> None:
+def hold_to_the_live_table(
+    tdengine: TDengine, seed: int, views: int = VIEWS // 2, kind_of_views: type[Views] = Views
+) -> None:
     connection = tdengine.connect(read_timeout="30")
-    oracle = Oracle(connection, tdengine.port, seed)
-    oracle.ask(VIEWS // 2)
+    oracle = Oracle(connection, tdengine.port, seed, kind_of_views)
+    oracle.ask(views)
     connection.close()
     assert not oracle.unknown, "\n\n".join([*oracle.unknown.values(), oracle.report()])
     assert oracle.refused.total() + oracle.refused_live.total() < MOST_REFUSED * oracle.asked, oracle.report()
@@ -26,6 +29,10 @@ def hold_to_the_live_table(tdengine: TDengine, seed: int) -> None:
 
 def test_the_look_back_answers_as_the_live_table_does(tdengine: TDengine) -> None:
     hold_to_the_live_table(tdengine, SEED)
+
+
+def test_it_does_so_in_views_such_as_the_pages(tdengine: TDengine) -> None:
+    hold_to_the_live_table(tdengine, SEED, VIEWS // 10, PageViews)
 
 
 def test_what_may_differ_is_what_the_documentation_lists() -> None:

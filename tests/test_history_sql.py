@@ -2,12 +2,17 @@
 
 import json
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import perspective
 import pytest
 
+from tdengine_perspective.gate.protocol import Request
 from tdengine_perspective.history.handler import History
+from tdengine_perspective.history.messages import Answered
+from tdengine_perspective.history.questions import Questions
+from tdengine_perspective.history.sessions import MAX_SHOWN, Session
 from tdengine_perspective.history.spans import Span
 from tdengine_perspective.history.terms import Facts
 from tdengine_perspective.history.words import NotAnswered
@@ -96,6 +101,21 @@ def test_steps_of_time_are_intervals() -> None:
         f"SELECT CAST(_wstart AS BIGINT) g0, `location` g1, COUNT(*), SUM(`voltage`) {FROM} "
         f"PARTITION BY `location` INTERVAL(5m) {MOST}"
     ]
+
+
+def test_what_is_at_the_ends_of_time_is_found_without_a_look_at_all_rows() -> None:
+    assert statements(
+        group_by=["location"],
+        columns=["voltage", "timestamp"],
+        aggregates={"voltage": ["max by", ["timestamp"]], "timestamp": "min"},
+        group_rollup_mode="flat",
+    ) == [
+        "SELECT `location` g0, LAST(`ts`), COLS(LAST(`ts`), `voltage`), "
+        f"COLS(FIRST(`ts`), CAST(`ts` AS BIGINT)) {FROM} GROUP BY `location` {MOST}"
+    ]
+    asked = Asked()
+    asked.make(columns=["timestamp"]).get_min_max("timestamp")
+    assert asked.statements[-1] == f"SELECT CAST(FIRST(`ts`) AS BIGINT), CAST(LAST(`ts`) AS BIGINT) {FROM}"
 
 
 def test_a_column_that_is_sorted_by_is_asked_for_too() -> None:
@@ -379,3 +399,30 @@ def test_groups_are_sorted_by_the_sum_behind_an_absolute_one() -> None:
         group_rollup_mode="flat",
     )
     assert view.to_columns() == {"__ROW_PATH__": [["a"], ["b"], ["c"]], "voltage": [3, 5, None]}
+
+
+def test_a_virtual_server_that_has_shown_many_views_is_made_anew() -> None:
+    """It would grow by the columns of each."""
+    handlers: list[History] = []
+    told: SimpleQueue[Answered] = SimpleQueue()
+
+    def make_handler(*arguments: Any) -> History:
+        handlers.append(Asked(facts=FACTS).history)
+        return handlers[-1]
+
+    questions = Questions(10)
+    questions.note_schema(FACTS.schema)
+    session = Session(1, "meters_history", FACTS.table, Span.parse("all"), questions, make_handler, told.put)
+
+    def answered(**request: Any) -> bool:
+        session.handle(1, Request(msg_id=1, **request).SerializeToString())
+        return not told.get(timeout=30).refusal
+
+    for number in range(MAX_SHOWN + 1):
+        view = f"view {number}"
+        config = {"columns": {"columns": {"columns": ["voltage"]}}}
+        assert answered(entity_id="meters_history", make_view={"view_id": view, "config": config})
+        assert answered(entity_id=view, view_dimensions={})
+        assert answered(entity_id=view, view_delete={})
+    assert len(handlers) == 2
+    session.close()

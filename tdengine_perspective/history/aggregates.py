@@ -28,6 +28,8 @@ OF_NUMBERS = [
 ]
 AT_THE_ENDS = ["first", "last", "last by index", "last minus first"]
 BY_ANOTHER = ["max by", "min by"]
+LOWEST = ("low", "min", "min by")
+HIGHEST = ("high", "max", "max by")
 AGGREGATES = {
     **dict.fromkeys(NUMBERS, sorted([*OF_ALL, *OF_NUMBERS])),
     **dict.fromkeys(TIMES, sorted([*OF_ALL, *OF_TIMES])),
@@ -84,6 +86,8 @@ def measure(name: str, term: Term, aggregate: str, facts: Facts, other: Term | N
                 f"{name} is of the type {each.column.kind}, of which there is only a count in the look back"
             )
     kind = kind_of(aggregate, term)
+    if end := end_of_time(term, aggregate, facts, other):
+        return at_the_ends(term, end, facts.schema.key)
     if aggregate in BY_VALUES:
         return Measure((), FROM_VALUES[aggregate](kind), kind, by_values=term.in_ms())
     if aggregate in AT_THE_ENDS:
@@ -104,6 +108,13 @@ def by_another(term: Term, aggregate: str, other: Term, facts: Facts) -> Measure
     by = facts.of_rows(Term(by, STRING, may_be_of_no_row=True)).sql
     item = f"COLS({function}({by}), {term.shown()})"
     return Measure((item,), lambda values, count: term.read(values)[0], term.kind)
+
+
+def end_of_time(term: Term, aggregate: str, facts: Facts, other: Term | None) -> str | None:
+    """At which end of time an extreme of it is: TDengine finds that without a look at all rows."""
+    if (other or term).column is None or (other or term).name != facts.schema.key:
+        return None
+    return {**dict.fromkeys(LOWEST, "first"), **dict.fromkeys(HIGHEST, "last")}.get(aggregate)
 
 
 def at_the_ends(term: Term, aggregate: str, key: str) -> Measure:

@@ -40,6 +40,7 @@ STEPS = {
     "W": (1,),
     "M": (1, 2, 3, 4, 6),
 }
+SHORTEST_STEP = 10  # ms, that INTERVAL takes
 LENGTHS = {"s": 1000, "m": 60_000, "h": 3_600_000}  # ms
 DAYS = ("1 Sunday", "2 Monday", "3 Tuesday", "4 Wednesday", "5 Thursday", "6 Friday", "7 Saturday")
 MONTHS = (
@@ -150,7 +151,10 @@ def compile_one(text: str, facts: Facts) -> tuple[Term, set[str]]:
         if len(text) > MAX_LENGTH:
             raise ExpressionError(f"an expression can have {MAX_LENGTH:,} characters here")
         reader = Reader(text, facts.schema.perspective)
-        term = Compiler(facts, reader).value(reader.read_tree())
+        tree = reader.read_tree()
+        term = Compiler(facts, reader).value(tree)
+        if tree[1] == "column" and is_float(facts.terms[tree[3]]):  # as it is, it takes half of the time
+            return facts.terms[tree[3]], reader.named
         term = replace(term, as_bytes=facts.schema.as_bytes and term.kind == STRING)
         if not reader.named and facts.schema.key not in term.sql:
             return replace(term, is_constant=True, may_be_of_no_row=True), set()
@@ -424,7 +428,17 @@ class Compiler:
         return Term(str(days * calendar.DAY), DATE)
 
     def value_of_datetime(self, node: Node) -> Term:
-        return Term(f"CAST(TRUNCATE({self.operand(node[3][0])}, 0) AS BIGINT)", DATETIME)
+        number = node[3][0]
+        return Term(f"CAST(TRUNCATE({self.operand(number)}, 0) AS BIGINT)", DATETIME, step=self.step(number))
+
+    def step(self, node: Node) -> str | None:
+        """As INTERVAL takes it, where a part is the key's time in steps of ms, as the page writes it."""
+        if node[1] != "bucket" or node[3][0][1] != "float":
+            return None
+        (_, _, _, (what,)), width = node[3]
+        length = plain(width) or 0
+        is_key = what[1] == "column" and self.facts.terms[what[3]].name == self.facts.schema.key
+        return f"{int(length)}a" if is_key and length.is_integer() and length >= SHORTEST_STEP else None
 
     def value_of_now(self, node: Node) -> Term:
         units = self.facts.schema.units
@@ -521,6 +535,10 @@ class Compiler:
             return Term("CAST(NULL AS DOUBLE)", FLOAT)
         step = literals.number(width)
         return Term(f"(FLOOR({sql} / {step}) * {step})", FLOAT)
+
+
+def is_float(term: Term) -> bool:
+    return term.column is not None and term.column.kind == "FLOAT"
 
 
 def negated(condition: str) -> str:

@@ -163,8 +163,9 @@ class History(VirtualServerHandler):
         if name not in shown.view.columns:
             raise NotAnswered(f"there is no column {column_name}")
         if shown.table is None:
-            doubtful = [name] if shown.view.columns[name].may_be_infinite else []
-            return flat.min_max(shown.view, name, self.find_infinite(doubtful), self.ask)
+            term = shown.view.columns[name]
+            doubtful = [term.column.label] if term.may_be_infinite else []
+            return flat.min_max(shown.view, term, bool(self.find_infinite(doubtful)), self.ask)
         named = [column_name] if column_name in shown.table.columns else shown.table.columns_of(name)
         below = [place for place, path in enumerate(shown.table.paths) if path]
         values = [values[place] for _, values in map(shown.table.columns.get, named) for place in below]

@@ -36,6 +36,7 @@ from tdengine_perspective.history.words import NotAnswered
 
 MAX_LANES = 4  # views of one viewer that are worked at side by side [4]
 MAX_TIME = 0.5  # of each second, of processor time; beyond it a viewer's lanes wait
+MAX_SHOWN = 100  # views, of each of which a virtual server keeps the columns, also once it is deleted
 LAST_SORT = 8  # of the ways to sort, which have numbers
 NOT_BACK_THEN = ("validate", "view_collapse", "view_expand", "view_depth", "system_info")
 
@@ -192,6 +193,7 @@ class Lane:
         self.handler: Guarded | None = None
         self.columns: list[str] = []  # of the table
         self.views: set[str] = set()
+        self.shown = 0  # views, by this server
         self.is_at_work = False
         self.is_ending = False
         threading.Thread(target=self.work, daemon=True).start()
@@ -239,8 +241,10 @@ class Lane:
             return session.refuse(number, request, text, getattr(error, "status_code", 0))
         if made:
             self.views.add(made)
+            self.shown += 1
         if kind == "view_delete":
             self.views.discard(name)
+            self.renew()
             ends = session.forget_view(name)
             return session.tell(Answered(viewer, number, (*ends, answer), deleted=name))
         session.tell(Answered(viewer, number, (answer,), made=made))
@@ -254,6 +258,12 @@ class Lane:
         handler = session.make_handler(session.table, facts, session.span, self.ask)
         self.handler = Guarded(handler)
         self.server = perspective.VirtualServer(self.handler)
+
+    def renew(self) -> None:
+        """Have the next view made by a new server, now and then when there are none."""
+        if not self.views and self.shown >= MAX_SHOWN:
+            self.server.close()
+            self.server, self.shown = None, 0
 
     def ask(self, sql: str) -> list[tuple]:
         return self.waiting_for(self.session.ask, sql)
