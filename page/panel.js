@@ -249,7 +249,9 @@ export class Panel {
   }
 
   async #nameSection() {
-    this.#section.ariaLabel = (await this.save()).title ?? "";
+    const viewer = this.#viewer;
+    const { title } = await viewer.save();
+    if (viewer === this.#viewer) this.#section.ariaLabel = title ?? ""; // else another one has come meanwhile
   }
 
   #noteFilters({ filter = [] }) {
