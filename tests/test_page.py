@@ -700,6 +700,30 @@ def test_a_server_restart_leaves_the_layout_as_the_user_arranged_it(
         wait_for(lambda: page.all_saved() == arranged, "the same layout")
 
 
+def test_without_a_server_viewers_can_be_resized_and_their_layout_still_be_had(
+    meters: dict[str, str], page: Page
+) -> None:
+    port = free_port()
+    with server(meters, port):
+        page.open(port)
+        page.arrange(1, {"title": "Mine"})
+        wait_for(page.timestamps, "readings")
+    wait_for(lambda: page.state() != "live", "the page to notice")
+    width = page.boxes()[0]["width"]
+    page.tab.set_viewport_size({"width": 1000, "height": 640})
+    wait_for(lambda: page.boxes()[0]["width"] < width, "narrower viewers")
+    page.tab.locator("perspective-viewer").first.hover()
+    page.tab.mouse.wheel(0, 300)
+
+    with page.tab.expect_download() as download:
+        page.tab.click("#download")
+    layout = json.loads(Path(download.value.path()).read_text())
+    assert [viewer["plugin"] for viewer in layout] == ["Datagrid", *CHARTS]
+    assert layout[1]["title"] == "Mine"
+    assert page.timestamps(), "the last data stay"
+    assert not [error for error in page.errors if "ERR_CONNECTION_REFUSED" not in error]
+
+
 def test_a_page_without_a_server_says_so_and_comes_alive_with_it(meters: dict[str, str], page: Page) -> None:
     port = free_port()
     with file_server() as address:
