@@ -83,6 +83,7 @@ export class Connection {
     this.#isEnded = true;
     this.#socket.onmessage = null;
     this.#socket.close();
+    this.updates.end();
     this.client.handle_error(LOST); // else the viewers would wait for their answers for ever
   }
 
