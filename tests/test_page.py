@@ -331,6 +331,27 @@ def test_the_page_below_a_path_of_a_proxy_shows_four_live_viewers(live: int, pag
     assert outside == [], "all that the page asks for is below its own path"
 
 
+def test_a_proxys_password_and_a_token_at_once_let_a_page_in(meters: dict[str, str], chromium: Any) -> None:
+    port, token = free_port(), "look-but-only-look"
+    login = {"username": "me", "password": "mine"}
+    context = chromium.new_context(viewport={"width": 1280, "height": 720}, http_credentials=login)
+    page = Page(context.new_page())
+    with (
+        server({**meters, "PERSPECTIVE_TOKEN": token}, port) as process,
+        reverse_proxy(port, "--login", "me:mine") as address,
+    ):
+        page.tab.goto(address)
+        page.wait_for_state("locked")
+        page.tab.fill("input[name=token]", token)
+        page.tab.keyboard.press("Enter")
+        check_that_all_is_live(page)
+        page.tab.click("#times [data-time='5m']")
+        page.wait_for_state("past")
+        assert page.errors == []
+        assert token not in process.output
+    context.close()
+
+
 def test_a_proxy_that_passes_no_websockets_on_is_told(live: int, page: Page) -> None:
     port = free_port()
     with reverse_proxy(live, "--no-upgrade", port=port) as address:
