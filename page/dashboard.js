@@ -118,7 +118,14 @@ export class Dashboard {
     if (this.#isArranged) return;
     this.#isArranged = true;
     const count = panels.map((panel, index) => panel.arrange(link.viewers[index] ?? null)).length;
-    if (link.viewers.length > count) state.note({ linkProblem: tooManyLinked(link.viewers.length, count) });
+    const isElsewhere = link.table !== null && link.table !== this.#first && !this.#has(link.table);
+    const problems = [
+      ...(link.problem ? [link.problem] : []),
+      ...(isElsewhere ? [linkedElsewhere(link.table, this.#first)] : []),
+      ...(link.viewers.length > count ? [tooManyLinked(link.viewers.length, count)] : []),
+    ];
+    state.note({ linkProblem: problems.join("\n") || null });
+    link.isOf(this.#first);
   }
 
   /** Once there is something to see, unless nothing new is to come. */
@@ -248,6 +255,10 @@ export class Dashboard {
       return timespan === LIVE && !madeFor ? retitle(filterAnew(rest, [], time.filter), time) : retime(rest, [], time);
     });
   }
+}
+
+function linkedElsewhere(linked, first) {
+  return `the link is to the table ${linked}, which is not here: this is ${first}`;
 }
 
 function tooManyLinked(linked, count) {

@@ -9,12 +9,15 @@ import { writeForLayout } from "./timespan.js";
 import { sleep } from "./waiting.js";
 
 const PART = "view"; // of the address
+const TABLE = "table"; // another one
 const TOLD_FOR = 2000; // ms
 
 export class Link {
   viewers = []; // what each is to have other than the page's own, or null
+  table = partOfHash(TABLE); // which the dashboard had that it was made of
   problem = null; // why the address was not read
   #text = partOfHash(PART);
+  #shown = null; // the table that this dashboard has
   #button;
   #field = element("#link");
 
@@ -35,6 +38,11 @@ export class Link {
     }
   }
 
+  /** Has links say that the dashboard is one of that table. */
+  isOf(table) {
+    this.#shown = table;
+  }
+
   /** Offers to copy a link to what `panels` show at the time of `choice`. */
   offer({ panels, choice, state }) {
     this.#button.addEventListener("click", async () => {
@@ -51,7 +59,7 @@ export class Link {
   async #copy(viewers, time, dashboards) {
     this.#text = viewers.some(Boolean) ? await pack({ version: 1, viewers }) : null;
     const address = dashboards.length > 1 ? addressOf(dashboardInAddress() || dashboards[0]) : new URL(location);
-    address.hash = changeHash(location.hash, { time, [PART]: this.#text });
+    address.hash = changeHash(location.hash, { time, [TABLE]: encodeURIComponent(this.#shown), [PART]: this.#text });
     history.replaceState(null, "", address);
     try {
       await navigator.clipboard.writeText(address.href);

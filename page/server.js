@@ -72,7 +72,7 @@ export function dashboardInAddress() {
 /** The page's address for another dashboard, at the same time. */
 export function addressOf(dashboard) {
   const address = new URL(location);
-  address.hash = changeHash(location.hash, { view: null }); // which is of this dashboard
+  address.hash = changeHash(location.hash, { table: null, view: null }); // which are of this dashboard
   if (address.pathname.endsWith(".html")) address.searchParams.set("dashboard", dashboard);
   else address.pathname = new URL(dashboard, address).pathname;
   return address;

@@ -50,7 +50,7 @@ VIEWER_PAGE = [ROOT / "prsp-viewer.html", *sorted(ROOT.glob("page/**/*.js"))]
 # Functions that make the status line, and what a panel says.
 PAGE_REPORTERS = (
     *("checkAddress", "describeFaults", "describeState"),
-    *("tooManyLinked", "whyNotAsLinked", "whyNotLoaded"),
+    *("linkedElsewhere", "tooManyLinked", "whyNotAsLinked", "whyNotLoaded"),
 )
 
 # What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …". The

@@ -82,7 +82,7 @@ def test_a_link_shows_somebody_else_the_same_live(live: int, page: Page, other: 
         page.arrange(number, changes)
     link = copy_link(page)
     assert len(link) < 2000, len(link)
-    assert "#time=live&view=" in link
+    assert "#time=live&table=meters_values&view=" in link
     mine = page.all_saved()
 
     open_link(other, link)
@@ -106,12 +106,12 @@ def test_a_link_shows_somebody_else_the_same_live(live: int, page: Page, other: 
     assert other.errors == []
 
 
-def test_a_link_to_the_page_as_it_is_says_the_time_alone(back: int, page: Page) -> None:
+def test_a_link_to_the_page_as_it_is_says_the_time_and_the_table_alone(back: int, page: Page) -> None:
     page.open(back)
-    assert copy_link(page) == f"http://localhost:{back}/#time=live"
+    assert copy_link(page) == f"http://localhost:{back}/#time=live&table=meters_values"
     choose(page, "6h")
     wait_for(lambda: page.text("#copy") == "Copy link", "the button's own words")
-    assert copy_link(page) == f"http://localhost:{back}/#time=6h"
+    assert copy_link(page) == f"http://localhost:{back}/#time=6h&table=meters_values"
 
 
 def test_a_link_looks_back_as_its_maker_did(back: int, page: Page, other: Page) -> None:
@@ -168,12 +168,18 @@ def test_of_a_link_that_does_not_fit_is_shown_what_fits(live: int, page: Page) -
 
 def test_a_link_to_another_table_says_so(live: int, page: Page) -> None:
     told = {"table": "pumps", "panels": {"0": {"title": "Flow", "columns": ["flow"]}}}
-    link = f"#view={pack({'version': 1, 'viewers': [told]})}"
+    link = f"#table=pumps&view={pack({'version': 1, 'viewers': [told]})}"
     page.tab.goto(f"http://localhost:{live}/{link}")
     page.wait_for_state("live")
     assert faults(page)[0] == (
         "not shown as arranged: the link is to the table pumps; there is no column flow"
     )
+    said = "the link is to the table pumps, which is not here: this is meters_values"
+    assert page.text("#notices") == said
+
+    open_link(page, f"http://localhost:{live}/#table=meters_values")
+    page.wait_for_state("live")
+    assert page.text("#notices") == ""
 
 
 GOOD = {"title": "Mine"}
@@ -266,7 +272,7 @@ def test_a_link_with_more_viewers_than_there_is_room_for(
     with server(with_layout(meters, tmp_path, layout), port):
         page.tab.goto(f"http://localhost:{port}/{linked({'title': 'Mine'}, {'title': 'Second'})}")
         page.wait_for_state("live")
-        assert titles(page) == ["Mine"]
+        assert (titles(page), faults(page)) == (["Mine"], [""])
         said = "the link has 2 viewers, and this dashboard 1: the last ones are left out"
         assert page.text("#notices") == said
 
