@@ -59,13 +59,12 @@ class Page:
     def __init__(self, tab: Any):
         self.tab = tab
         self.errors: list[str] = []
-        tab.on("pageerror", lambda error: self.errors.append(str(error)))
-        tab.on("console", self.hear)
+        tab.on("pageerror", lambda error: self.note(str(error)))
+        tab.on("console", lambda said: said.type in ("error", "warning") and self.note(said.text))
 
-    def hear(self, message: Any) -> None:
-        is_farewell = any(text in message.text for text in FAREWELLS)
-        if message.type in ("error", "warning") and not is_farewell:
-            self.errors.append(message.text)
+    def note(self, error: str) -> None:
+        if not any(text in error for text in FAREWELLS):
+            self.errors.append(error)
 
     def open(self, port: int) -> None:
         """Go to the page of the server on the port, which is to be live, and wait until the page is, too."""
