@@ -1,10 +1,9 @@
 // Owns the choice of time: the buttons in the header, what the address says of it, and the form for a span of one's own.
 
 import { element } from "./dom.js";
+import { changeHash, partOfHash } from "./hash.js";
 import { AS_LAID_OUT, LIVE, localMoment, parseTimespan } from "./timespan.js";
 import { DAY, HOUR, MINUTE } from "./time.js";
-
-const IN_ADDRESS = /(?:^#|&)time=([^&]*)/;
 
 export class Choice {
   #buttons = [...document.querySelectorAll("#times [data-time]")];
@@ -13,6 +12,7 @@ export class Choice {
   #default = LIVE; // where the address says nothing
   #chosen = null; // what it says
   #isPreset = false;
+  #offered = []; // the moments that the form begins with
   #act = () => {};
 
   constructor() {
@@ -41,8 +41,7 @@ export class Choice {
 
   /** The address gets it, so that a link shows the same and the browser's button leads back. */
   choose(key) {
-    const others = location.hash.slice(1).split("&").filter((part) => part && !part.startsWith("time="));
-    location.hash = [...others, `time=${key}`].join("&");
+    location.hash = changeHash(location.hash, { time: key });
   }
 
   /** What is shown where the address names no time; once the page has found something better, that stays. */
@@ -61,8 +60,8 @@ export class Choice {
   }
 
   #read() {
-    const text = IN_ADDRESS.exec(location.hash)?.[1];
-    this.#chosen = text === undefined ? null : parseTimespan(decode(text));
+    const text = partOfHash("time");
+    this.#chosen = text === null ? null : parseTimespan(text);
     this.#tell();
   }
 
@@ -84,6 +83,7 @@ export class Choice {
     const { now } = this;
     const end = now.to ?? Math.ceil(Date.now() / MINUTE) * MINUTE;
     const begin = now.from ?? end - Math.min(now.length ?? HOUR, 400 * DAY);
+    this.#offered = [begin, end];
     from.value = localMoment(begin);
     to.value = localMoment(end);
     from.focus();
@@ -92,20 +92,14 @@ export class Choice {
   #submit(event) {
     event.preventDefault();
     const { from, to } = this.#form.elements;
-    const timespan = parseTimespan(`${from.value}/${to.value}`);
+    // A moment that a clock shows twice is the first of the two, unless the form began with the other one.
+    const write = ({ value }, offered) => (value === localMoment(offered) ? new Date(offered).toISOString() : value);
+    const timespan = parseTimespan([from, to].map((field, index) => write(field, this.#offered[index])).join("/"));
     if (!timespan) {
       to.setCustomValidity("This has to be later than where it begins");
       return to.reportValidity();
     }
     this.#open(false);
     this.choose(timespan.key);
-  }
-}
-
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

@@ -1,5 +1,6 @@
 // Owns one WebSocket and the Client on it, and notices when it is lost.
 
+import { isGivenBack } from "./protocol.js";
 import { Updates } from "./updates.js";
 import { pageVisible, sleep, timeout } from "./waiting.js";
 
@@ -8,6 +9,13 @@ const CONNECT_TIMEOUT = 5000;
 const PING_INTERVAL = 5000;
 const PING_TIMEOUT = 10000;
 const LOOK_INTERVAL = 1000; // at what came while a ping is not answered
+
+const LOST = "connection lost";
+
+// A viewer whose connection is lost asks in vain when it is resized or scrolled; the page says already that it is.
+addEventListener("unhandledrejection", (event) => {
+  if (String(event.reason?.message ?? event.reason).includes(LOST)) event.preventDefault();
+});
 
 /** A WebSocket that all viewers of its Client share. */
 export class Connection {
@@ -30,8 +38,8 @@ export class Connection {
     socket.binaryType = "arraybuffer";
 
     const send = async (request) => {
-      if (this.#isEnded) return; // somebody who has gone may still give back what he had
-      if (socket.readyState !== WebSocket.OPEN) throw new Error("connection lost");
+      if (this.#isEnded && isGivenBack(request)) return; // by a viewer that goes
+      if (this.#isEnded || socket.readyState !== WebSocket.OPEN) throw new Error(LOST); // else it would wait for ever
       updates.sent(request);
       socket.send(request.slice()); // a copy, for the request stands in memory that WASM uses again
     };
@@ -75,7 +83,8 @@ export class Connection {
     this.#isEnded = true;
     this.#socket.onmessage = null;
     this.#socket.close();
-    this.client.handle_error("connection lost"); // else the viewers would wait for their answers for ever
+    this.updates.end();
+    this.client.handle_error(LOST); // else the viewers would wait for their answers for ever
   }
 
   /**

@@ -22,6 +22,8 @@ const METER_COLUMNS = {
 
 export class Dashboard {
   #parts; // what it and its looks back are made of
+  #connection = null; // to the live tables
+  #isArranged = false; // as the link has it
   #first = ""; // the name of the table that is shown where the layout names no other
   #live = new Map(); // the live tables' sources, by name
   #schemas = new Map(); // which columns they had when they were last shown
@@ -33,26 +35,31 @@ export class Dashboard {
   constructor(parts) {
     this.#parts = parts;
     parts.choice.whenChanged(() => this.#change());
+    parts.following.whenPaused(() => this.#pause());
   }
 
   /** Shows the tables that the connection leads to. Returns a function that keeps the dashboard true to their rows. */
   async show(connection) {
-    const { server, state, panels } = this.#parts;
+    const { server, state, panels, following } = this.#parts;
     const [name, stored] = await connection.during(
       Promise.all([awaitTable(connection.client, firstTable(state.health)), askLayout(server)]),
     );
     const others = new Set((stored ?? []).map(({ table }) => table).filter((other) => other !== name && this.#has(other)));
     const isWhole = others.size > 0;
+    await following.turnToDraw(connection);
     const source = await connection.during(openTable(connection, name, { state, stored, isWhole }));
+    this.#connection = connection;
     this.#live.clear(); // nothing is drawn until the choice is made
     this.#first = name;
     this.#layout = source.layout && stored;
     this.#choose();
     panels.resize(this.#configure(source).length);
+    this.#arrangeAsLinked();
     state.note({ hasPanels: true });
+    this.#offerPause();
     this.#take(source);
     await connection.during(this.#draw(source));
-    element("#download").hidden = false;
+    for (const button of ["#download", "#copy"]) element(button).hidden = false;
     return () => Promise.all([this.#follow(source), ...[...others].map((other) => this.#followOther(connection, other))]);
   }
 
@@ -70,12 +77,13 @@ export class Dashboard {
 
   /** Shows another table than the first one, once it is there. */
   async #followOther(connection, name) {
-    const { state, panels } = this.#parts;
+    const { state, panels, following } = this.#parts;
     const { last_error } = healthOf(state.health, name);
     await panels.each((panel, index) => {
       if (this.#tableOf(index) === name && !panel.isDrawn) panel.wait(`waiting for ${name}${last_error ? `: ${last_error}` : ""}`);
     });
     await awaitTable(connection.client, name);
+    await following.goingOn();
     const source = await openTable(connection, name, { state, stored: this.#layout, isWhole: true });
     this.#take(source);
     await this.#draw(source);
@@ -96,13 +104,40 @@ export class Dashboard {
   /** Somebody chose another time. */
   #change() {
     const { choice, state, following } = this.#parts;
-    state.note({ timespan: choice.now, isPaused: false });
-    const isToMove = choice.now !== LIVE && !choice.now.isFixed;
-    following.begin(isToMove);
+    state.note({ timespan: choice.now });
+    following.begin();
+    this.#offerPause();
     if (this.#live.size === 0) return;
     this.#look();
     for (const source of this.#live.values()) this.#drawAgain(source);
     for (const look of this.#looks.values()) if (look.source) this.#drawAgain(look.source);
+  }
+
+  #arrangeAsLinked() {
+    const { panels, link, state } = this.#parts;
+    if (this.#isArranged) return;
+    this.#isArranged = true;
+    const count = panels.map((panel, index) => panel.arrange(link.viewers[index] ?? null)).length;
+    const isElsewhere = link.table !== null && link.table !== this.#first && !this.#has(link.table);
+    const problems = [
+      ...(link.problem ? [link.problem] : []),
+      ...(isElsewhere ? [linkedElsewhere(link.table, this.#first)] : []),
+      ...(link.viewers.length > count ? [tooManyLinked(link.viewers.length, count)] : []),
+    ];
+    state.note({ linkProblem: problems.join("\n") || null });
+    link.isOf(this.#first);
+  }
+
+  /** Once there is something to see, unless nothing new is to come. */
+  #offerPause() {
+    const { choice, state, following } = this.#parts;
+    following.offer(state.hasPanels && !choice.now.isFixed);
+  }
+
+  /** While it is paused, no live viewer hears that there is something new; then all ask for the newest. */
+  #pause() {
+    const { following } = this.#parts;
+    this.#connection?.updates.hold(this.#connection.client, () => following.goingOn());
   }
 
   /** Has as many looks back as there are spans of tables; new ones for a table that has other columns now. */
@@ -190,6 +225,7 @@ export class Dashboard {
     for (let pause = FIRST_LOOK; ; pause = facts.span > 0 ? Math.min(2 * pause, LONGEST_PAUSE) : pause) {
       await sleep(pause);
       await pageVisible();
+      await this.#parts.following.goingOn();
       if (source.name === this.#first) this.#choose();
       if (!this.#parts.panels.some((panel) => panel.source === source)) continue;
       await examineRows(table, facts, healthOf(this.#parts.state.health, source.name));
@@ -198,6 +234,7 @@ export class Dashboard {
   }
 
   async #adapt(source) {
+    if (this.#parts.following.isPaused) return;
     const configs = this.#configure(source);
     const time = describeTime(source.facts);
     await this.#parts.panels.each(async (panel, index) => {
@@ -218,6 +255,14 @@ export class Dashboard {
       return timespan === LIVE && !madeFor ? retitle(filterAnew(rest, [], time.filter), time) : retime(rest, [], time);
     });
   }
+}
+
+function linkedElsewhere(linked, first) {
+  return `the link is to the table ${linked}, which is not here: this is ${first}`;
+}
+
+function tooManyLinked(linked, count) {
+  return `the link has ${linked} viewers, and this dashboard ${count}: the last ones are left out`;
 }
 
 function timeIn({ time }) {

@@ -1,4 +1,6 @@
-// Owns the keyboard: what a viewer alone leaves to the mouse.
+// Owns the keyboard: what a viewer alone leaves to the mouse, and the space key.
+
+const TAKES_SPACE = "input, textarea, select, button, a, summary, [contenteditable], .psp-tab-settings, #settings_panel";
 
 /** Makes a viewer's settings reachable: its button takes no keys, and its fields keep Tab. */
 export function makeSettingsReachable(section) {
@@ -10,6 +12,17 @@ export function listenToKeys() {
   addEventListener("keydown", closeSettings, { capture: true });
   addEventListener("keydown", () => document.body.classList.add("by-keyboard"));
   addEventListener("pointerdown", () => document.body.classList.remove("by-keyboard"));
+}
+
+/** Lets the space key press a button, unless what has the focus takes that key itself. */
+export function pressBySpace(button) {
+  addEventListener("keydown", (event) => {
+    const isPlain = event.key === " " && !(event.ctrlKey || event.altKey || event.metaKey || event.shiftKey);
+    const isTaken = event.composedPath().some((element) => element.matches?.(TAKES_SPACE));
+    if (!isPlain || isTaken || event.defaultPrevented || button.hidden) return;
+    event.preventDefault(); // or the page would scroll
+    if (!event.repeat) button.click();
+  });
 }
 
 async function openSettings(event) {

@@ -42,6 +42,7 @@ export class Lookback {
       const connection = this.#connect();
       try {
         await connection.open();
+        await this.#following.turnToDraw(connection);
         const source = await connection.during(this.#open(connection, split()));
         await connection.during((this.#drawing = draw(source)));
         attempt = 0;

@@ -1,5 +1,6 @@
 // Owns one panel: its section and viewer, what the page made of it, and what its user made of it instead.
 
+import { makeDifferent, tellDifference } from "./difference.js";
 import { describeFailure, describeFaults, whyNot } from "./faults.js";
 import { fitWorkspace } from "./fit.js";
 import { makeSettingsReachable } from "./keyboard.js";
@@ -7,8 +8,8 @@ import { themeFor } from "./theme.js";
 import { describeTime, filterAnew, retime, retitle } from "./timeline.js";
 import { LIVE, writeForLayout } from "./timespan.js";
 import { sleep } from "./waiting.js";
+import { canonical, isAlike, mapPanels, withoutSettings } from "./workspace.js";
 
-const ARRANGEMENT = ["plugin", "columns", "group_by", "split_by", "sort", "filter", "aggregates"];
 const LAST_DRAWING = 2000; // ms that a viewer has which is to go
 
 export class Panel {
@@ -25,6 +26,7 @@ export class Panel {
   #arranged = null; // what its user made of it instead, if so: the viewer's workspace
   #seen = null; // the viewer's workspace when one last looked
   #kept = null; // the same as {workspace, schema, config} before something of it was left out here
+  #linked = null; // what a link says that it is to have other than the page's own, until that is drawn
   #turns = 0; // how often it has been shown: only the newest counts
   #isChanging = false;
   #changing = Promise.resolve(); // until the page has changed it
@@ -111,7 +113,7 @@ export class Panel {
     const { table, facts } = source;
     await this.#noteWhatIsArrangedJustNow();
     this.#noteFilters(config);
-    const kept = this.#kept ?? (this.#arranged && { ...this.#made, config: this.#config, workspace: this.#arranged });
+    const kept = this.#kept ?? this.#asLinked(source, config) ?? (this.#arranged && { ...this.#made, config: this.#config, workspace: this.#arranged });
     if (!kept) {
       await this.#replaceViewer(source, config, null, isNewest);
       return [];
@@ -120,9 +122,16 @@ export class Panel {
     const { workspace, faults } = await fitWorkspace(arranged, table, facts.schema, kept.schema);
     const reason = workspace ? await this.#tryWorkspace(source, config, withThemes(workspace), isNewest) : null;
     if (reason) faults.push(reason);
+    if (this.#linked && this.#linked.table !== source.name) faults.unshift(`the link is to the table ${this.#linked.table}`);
     if (reason || !workspace) await this.#replaceViewer(source, config, null, isNewest);
     this.#kept = faults.length > 0 ? kept : null;
+    this.#linked = null;
     return faults;
+  }
+
+  #asLinked({ facts, timespan }, config) {
+    if (!this.#linked) return null;
+    return { schema: facts.schema, timespan, config, workspace: makeDifferent(this.#linked, config, facts.filter) };
   }
 
   /** Returns why the workspace can't be had; null if it is shown. */
@@ -185,6 +194,19 @@ export class Panel {
     const config = filterAnew(await this.save(), this.#filters, []);
     const { timespan } = this.#made;
     return timespan === LIVE ? config : { ...config, time: writeForLayout(timespan) };
+  }
+
+  /** What its user made of it other than the page did, for a link; null where it is as the page made it. */
+  async arrangement() {
+    await this.#noteWhatIsArrangedJustNow();
+    if (!this.#arranged) return null;
+    const { name, facts } = this.source;
+    return { table: name, ...tellDifference(this.#arranged, this.#config, facts.filter) };
+  }
+
+  /** Has it drawn as a link says, the first time that it is. */
+  arrange(linked) {
+    this.#linked = linked;
   }
 
   remove() {
@@ -298,13 +320,6 @@ export class Panel {
   }
 }
 
-/** Whether two workspaces are arranged alike but for some fields. */
-function isAlike(one, other, fields) {
-  const others = ARRANGEMENT.filter((name) => !fields.includes(name));
-  const pick = (config) => Object.fromEntries(others.map((name) => [name, config[name]]));
-  return canonical(mapPanels(one, pick)) === canonical(mapPanels(other, pick));
-}
-
 /** Restores what `restore` dropped: what was configured for an expression's column, before there was one. */
 async function configureColumns(viewer, { columns_config = {} }) {
   const saved = await viewer.save();
@@ -313,20 +328,4 @@ async function configureColumns(viewer, { columns_config = {} }) {
 
 function withThemes(workspace) {
   return mapPanels(workspace, (config) => ({ ...config, theme: themeFor(config.theme) }));
-}
-
-function withoutSettings(workspace) {
-  return mapPanels(workspace, ({ settings, ...config }) => config);
-}
-
-function mapPanels(workspace, change) {
-  const panels = Object.entries(workspace.panels).map(([name, config]) => [name, change(config)]);
-  return { ...workspace, panels: Object.fromEntries(panels) };
-}
-
-/** A value's JSON with the keys in order, for comparing. */
-function canonical(value) {
-  const isObject = (value) => value && typeof value === "object" && !Array.isArray(value);
-  const sorted = (_, value) => (isObject(value) ? Object.fromEntries(Object.entries(value).sort()) : value);
-  return JSON.stringify(value, sorted);
 }

@@ -33,6 +33,11 @@ export class Panels {
     for (const panel of this.#panels) await panel.changeTheme();
   }
 
+  /** What each of them is other than the page made it, or null. */
+  arrangements() {
+    return Promise.all(this.#panels.map((panel) => panel.arrangement()));
+  }
+
   /** The viewers' configurations, as they are now, to be shown again some day. */
   save() {
     return Promise.all(this.#panels.filter((panel) => panel.isDrawn).map((panel) => panel.saveForLater()));

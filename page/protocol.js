@@ -22,6 +22,11 @@ export function isAnsweredOnce({ kind }) {
   return !SUBSCRIPTIONS.includes(kind);
 }
 
+/** Whether a request only ends what its sender had: nobody waits for an answer to that. */
+export function isGivenBack(request) {
+  return [REMOVE_UPDATE, VIEW_DELETE].includes(readMessage(request).kind);
+}
+
 /** Which subscription a request ends. */
 export function subscriptionOf({ content }) {
   return [...fields(content)].find(([field]) => field === 1)?.[1] ?? 0;

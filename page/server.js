@@ -1,5 +1,7 @@
 // Owns the server: which one it is, the token that it may want, and asking it over HTTP.
 
+import { changeHash } from "./hash.js";
+
 export const ANSWER_TIMEOUT = 3000; // ms
 
 const DEFAULT_PORT = 8080;
@@ -70,6 +72,7 @@ export function dashboardInAddress() {
 /** The page's address for another dashboard, at the same time. */
 export function addressOf(dashboard) {
   const address = new URL(location);
+  address.hash = changeHash(location.hash, { table: null, view: null }); // which are of this dashboard
   if (address.pathname.endsWith(".html")) address.searchParams.set("dashboard", dashboard);
   else address.pathname = new URL(dashboard, address).pathname;
   return address;

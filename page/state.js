@@ -4,6 +4,8 @@ import { ANSWER_TIMEOUT } from "./server.js";
 import { clock, describeSpan } from "./time.js";
 import { LIVE } from "./timespan.js";
 
+const HAS_NO_DATA = ["failed", "locked", "refused"]; // states in which no pause matters
+
 export class State {
   failure = null; // what keeps the page from working at all
   hasPanels = false; // whether there are viewers on the page, with live data or older ones
@@ -21,8 +23,11 @@ export class State {
   problem = null; // why the last attempt to connect failed
   refusal = null; // {at, reason, again}: since when and why a server that answers would not have it, and whether again
 
+  linkProblem = null; // why something is not as the link has it
+
   timespan = LIVE; // what somebody chose to look at
-  isPaused = false;
+  pausedSince = null; // ms since 1970, where somebody did
+  isHeld = false; // whether a connection that was lost meanwhile is back, and waits for the pause's end
   looks = new Map(); // each look back, and what is known of it
 
   /** `show` is called whenever something new is known. */
@@ -46,8 +51,14 @@ export class State {
   }
 }
 
-/** The state in a word, for the page's style and for tests, and in a sentence. */
-export function describeState(state, server) {
+/** The state in a word, for the page's style and for tests, and in a sentence; with what somebody paused. */
+export function describe(state, server) {
+  const [word, sentence] = describeState(state, server);
+  if (!state.pausedSince || HAS_NO_DATA.includes(word)) return [word, sentence];
+  return [word === "live" ? "paused" : word, `${sentence}, paused since ${clock(state.pausedSince)}`];
+}
+
+function describeState(state, server) {
   const { health, refusal } = state;
   const isSilent = !state.answering && Date.now() - state.heardAt > ANSWER_TIMEOUT;
   if (state.failure) return ["failed", state.failure];
@@ -60,6 +71,7 @@ export function describeState(state, server) {
   }
   if (!health) return ["connecting", `waiting for the server at ${server.address}`];
   if (isSilent) return ["silent", `no answer from ${server.address} since ${clock(state.answeredAt)}`];
+  if (state.isHeld) return ["held", "the connection was lost and is back; what is new is drawn when you go on"];
   const isNews = refusal && refusal.at < state.answeredAt;
   if (isNews && health.page === "not allowed") {
     const remedy = `start the server with PERSPECTIVE_ALLOWED_ORIGINS=${location.origin}`;
@@ -91,7 +103,7 @@ function canLookBack({ status, older }) {
   return status === "live" || (status === "waiting" && Boolean(older));
 }
 
-function describeLooks({ looks, timespan, isPaused }) {
+function describeLooks({ looks, timespan, pausedSince }) {
   const all = [...looks.values()];
   const { words } = timespan;
   const late = all.find(({ problem }) => problem);
@@ -100,7 +112,7 @@ function describeLooks({ looks, timespan, isPaused }) {
   if (lost?.isShown) return ["late", `${lost.timespan.words}, as of ${clock(lost.at)}: ${lost.lost}`];
   if (lost) return ["late", `${lost.timespan.words} can't be shown: ${lost.lost}`];
   if (!all.every(({ isShown }) => isShown)) return ["asking", `asking for ${words}`];
-  if (isPaused) return ["past", `${words}, paused`];
+  if (pausedSince) return ["past", words];
   const interval = Math.min(...all.map(({ interval }) => interval));
   return ["past", Number.isFinite(interval) ? `${words}, asked every ${describeSpan(interval)}` : words];
 }

@@ -2,14 +2,15 @@
 
 import { showDashboards } from "./dashboards.js";
 import { element, write } from "./dom.js";
-import { describeState } from "./state.js";
+import { describe } from "./state.js";
 import { clock, describeAge } from "./time.js";
 import { LIVE } from "./timespan.js";
+import { describeZone, zoneName } from "./zone.js";
 
 const OLD_AFTER = 10000; // ms; a newest row older than this is pointed out
 
 export function showStatus(state, server) {
-  const [word, sentence] = describeState(state, server);
+  const [word, sentence] = describe(state, server);
   const status = element("#status");
   status.dataset.status = word;
   write("#state", sentence);
@@ -22,8 +23,12 @@ export function showStatus(state, server) {
   write("#notices", notices(state).filter((notice) => !sentence.includes(notice)).join("\n"));
 }
 
+function notices({ health, timespan, linkProblem }) {
+  return [...(linkProblem ? [linkProblem] : []), ...noticesOf(health, timespan)];
+}
+
 /** What of the live table is not shown; where that has no rows and a look back has, that this is why one sees these. */
-function notices({ health, timespan }) {
+function noticesOf(health, timespan) {
   if (health.rows > 0 || !health.older) return health.notices;
   const remedy = timespan === LIVE ? "All shows what there is" : `so this shows ${timespan.words}`;
   return health.notices.map((notice, index) => (index === 0 ? `${notice}; ${remedy}` : notice));
@@ -43,6 +48,8 @@ function showHealth(status, { health, timespan, looks }, since) {
   write("#source", describeVersion(health.tdengine.version));
   const age = health.newest_ms_ago + since; // by TDengine's clock: this machine's may be another
   write("#newest", health.newest && timespan === LIVE ? describeNewest(health, age) : "");
+  write("#zone", zoneName());
+  element("#zone").title = describeZone();
   element("#newest").classList.toggle("old", ahead > 0 || age > OLD_AFTER);
 }
 

@@ -1,6 +1,7 @@
 // Owns the steps along a chart's axis of time: how long they are, and having an arrangement take others.
 
 import { DAY, describeSpan, HOUR, MINUTE } from "./time.js";
+import { isUtc } from "./zone.js";
 
 const STEPS = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500],
@@ -20,8 +21,13 @@ export function inSteps(key, step) {
   return `datetime(bucket(float("${key}"), ${step}))`;
 }
 
+/** Days begin at midnight of UTC, whatever the browser's clock shows then. */
+export function isOfUtcDays(step) {
+  return step >= DAY && !isUtc();
+}
+
 export function nameOfSteps(key, step) {
-  return `${key}, steps of ${describeSpan(step)}`;
+  return `${key}, steps of ${describeSpan(step)}${isOfUtcDays(step) ? " of UTC" : ""}`;
 }
 
 /** A configuration whose steps of time, where they are the page's own, are those of `time` (see timeline.js). */

@@ -1,7 +1,7 @@
 // Owns how a dashboard shows time: the steps along its charts, and the span that its titles tell.
 
 import { isPhone } from "./screen.js";
-import { inSteps, nameOfSteps, restep, stepFor } from "./steps.js";
+import { inSteps, isOfUtcDays, nameOfSteps, restep, stepFor } from "./steps.js";
 import { DAY, HOUR, MINUTE, TO_THE_MILLISECOND, TO_THE_SECOND, WITH_YEAR } from "./time.js";
 import { LIVE, tellSpan, TOLD_SPAN } from "./timespan.js";
 
@@ -18,6 +18,8 @@ export function describeTime({ timespan, key, hasSteps, rows, span, ahead, filte
   const isLive = timespan === LIVE;
   const step = stepFor(span, isLive ? MOST_STEPS.live : isPhone() ? MOST_STEPS.backOnPhone : MOST_STEPS.back);
   const name = hasSteps ? nameOfSteps(key, step) : key;
+  const label = isLive ? liveLabels(step, hasYears) : labels(step, span, hasYears);
+  const inUtc = hasSteps && isOfUtcDays(step) ? { timeZone: "UTC" } : {}; // else a label may tell the day before
   return {
     title: tellSpan(timespan, span) + AHEAD[ahead],
     ahead: (isLive ? "" : tellSpan(timespan, span)) + AHEAD[ahead],
@@ -27,7 +29,7 @@ export function describeTime({ timespan, key, hasSteps, rows, span, ahead, filte
     barsOfMoment: rows > 0 && span === 0 ? { plugin: "Y Bar" } : {}, // in the place of an area, which needs two as well
     expressions: hasSteps ? { [name]: inSteps(key, step) } : {},
     group_by: [name],
-    columns_config: { [name]: { date_format: isLive ? liveLabels(step, hasYears) : labels(step, span, hasYears) } },
+    columns_config: { [name]: { date_format: { ...label, ...inUtc } } },
   };
 }
 
@@ -62,6 +64,11 @@ function labels(step, span, hasYears) {
  */
 export function retime(config, before, time) {
   return retitle(restep(filterAnew(config, before, time.filter), time), time);
+}
+
+/** Whether two configurations have the same title, whatever time it tells. */
+export function isTitledAlike(one, other) {
+  return (one.title ?? "").replace(TOLD, "") === (other.title ?? "").replace(TOLD, "");
 }
 
 /** Whether a configuration's title tells the time that its rows span. */

@@ -1,6 +1,7 @@
 // Owns the spans of time that one can look at: how the address and layouts write them, and what they are called.
 
 import { DAY, describeSpan, HOUR, MINUTE } from "./time.js";
+import { offsetAt } from "./zone.js";
 
 const UNITS = { s: 1000, m: MINUTE, h: HOUR, d: DAY, w: 7 * DAY };
 const NAMES = { s: "s", m: "min", h: "h", d: "d", w: "w" };
@@ -33,7 +34,7 @@ export function parseTimespan(text) {
 /** The span between two moments, in ms since 1970; null where the second is not after the first. */
 function fromTo(from, to) {
   if (!(from < to)) return null;
-  const [begin, end] = [localMoment(from), localMoment(to)];
+  const [begin, end] = [writeMoment(from), writeMoment(to)];
   const [day, time] = end.split("T");
   const until = begin.startsWith(day) ? time : `${day} ${time}`;
   return {
@@ -64,6 +65,12 @@ export function localMoment(moment) {
   return local.toISOString().replace(WHOLE, "Z").slice(0, -1);
 }
 
+/** The same; where a clock that is put back shows it a second time, with the offset from UTC that it has then. */
+function writeMoment(moment) {
+  const text = localMoment(moment);
+  return Date.parse(text) === moment ? text : text + offsetAt(moment);
+}
+
 /** How a title ends that tells the span of its rows, in ms. */
 export function tellSpan(timespan, span) {
   if (timespan === ALL) return span > 0 ? `, all ${describeSpan(span)}` : ", all rows";
@@ -72,4 +79,4 @@ export function tellSpan(timespan, span) {
 }
 
 export const TOLD_SPAN =
-  /(?:, (?:last|all) [\d.]+ (?:w|d|h|min|s|ms)|, all rows|, \d{4}-\d\d-\d\d [\d:.]+ – (?:\d{4}-\d\d-\d\d )?[\d:.]+)/;
+  /(?:, (?:last|all) [\d.]+ (?:w|d|h|min|s|ms)|, all rows|, \d{4}-\d\d-\d\d [\d:.]+(?:[+-][\d:]+)? – (?:\d{4}-\d\d-\d\d )?[\d:.]+(?:[+-][\d:]+)?)/;

@@ -60,6 +60,11 @@ export class Updates {
     for (const [number, name] of this.#subscriptions) client.handle_response(makeUpdate(number, name).buffer);
   }
 
+  /** The connection is over: nobody waits any more. */
+  end() {
+    this.#subscriptions.clear();
+  }
+
   #forget(view) {
     for (const [number, name] of this.#subscriptions) if (name === view) this.#subscriptions.delete(number);
   }

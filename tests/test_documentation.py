@@ -48,7 +48,10 @@ REPORTING_SCRIPTS = [*SCRIPTS, ROOT / "tdengine_emulator" / "__main__.py"]
 SHELL_SCRIPTS = [ROOT / "run.sh", ROOT / "install.sh"]
 VIEWER_PAGE = [ROOT / "prsp-viewer.html", *sorted(ROOT.glob("page/**/*.js"))]
 # Functions that make the status line, and what a panel says.
-PAGE_REPORTERS = ("checkAddress", "describeFaults", "describeState", "whyNotLoaded")
+PAGE_REPORTERS = (
+    *("checkAddress", "describeFaults", "describeState"),
+    *("linkedElsewhere", "tooManyLinked", "whyNotAsLinked", "whyNotLoaded"),
+)
 
 # What is wrong with a viewer's request is told to that viewer; the log says "refused the viewer at …". The
 # modules that raise it as such an exception (elsewhere the name may mean another), and those that have no

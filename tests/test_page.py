@@ -59,13 +59,12 @@ class Page:
     def __init__(self, tab: Any):
         self.tab = tab
         self.errors: list[str] = []
-        tab.on("pageerror", lambda error: self.errors.append(str(error)))
-        tab.on("console", self.hear)
+        tab.on("pageerror", lambda error: self.note(str(error)))
+        tab.on("console", lambda said: said.type in ("error", "warning") and self.note(said.text))
 
-    def hear(self, message: Any) -> None:
-        is_farewell = any(text in message.text for text in FAREWELLS)
-        if message.type in ("error", "warning") and not is_farewell:
-            self.errors.append(message.text)
+    def note(self, error: str) -> None:
+        if not any(text in error for text in FAREWELLS):
+            self.errors.append(error)
 
     def open(self, port: int) -> None:
         """Go to the page of the server on the port, which is to be live, and wait until the page is, too."""
@@ -329,6 +328,27 @@ def test_the_page_below_a_path_of_a_proxy_shows_four_live_viewers(live: int, pag
     outside = [url for url in asked if not url.startswith(("blob:", "data:"))]
     outside = [url for url in outside if not url.partition(":")[2].startswith(address.partition(":")[2])]
     assert outside == [], "all that the page asks for is below its own path"
+
+
+def test_a_proxys_password_and_a_token_at_once_let_a_page_in(meters: dict[str, str], chromium: Any) -> None:
+    port, token = free_port(), "look-but-only-look"
+    login = {"username": "me", "password": "mine"}
+    context = chromium.new_context(viewport={"width": 1280, "height": 720}, http_credentials=login)
+    page = Page(context.new_page())
+    with (
+        server({**meters, "PERSPECTIVE_TOKEN": token}, port) as process,
+        reverse_proxy(port, "--login", "me:mine") as address,
+    ):
+        page.tab.goto(address)
+        page.wait_for_state("locked")
+        page.tab.fill("input[name=token]", token)
+        page.tab.keyboard.press("Enter")
+        check_that_all_is_live(page)
+        page.tab.click("#times [data-time='5m']")
+        page.wait_for_state("past")
+        assert page.errors == []
+        assert token not in process.output
+    context.close()
 
 
 def test_a_proxy_that_passes_no_websockets_on_is_told(live: int, page: Page) -> None:
@@ -698,6 +718,30 @@ def test_a_server_restart_leaves_the_layout_as_the_user_arranged_it(
         page.wait_for_state("live")
         wait_for(lambda: min(page.timestamps(), default="") > before, "timestamps that move on")
         wait_for(lambda: page.all_saved() == arranged, "the same layout")
+
+
+def test_without_a_server_viewers_can_be_resized_and_their_layout_still_be_had(
+    meters: dict[str, str], page: Page
+) -> None:
+    port = free_port()
+    with server(meters, port):
+        page.open(port)
+        page.arrange(1, {"title": "Mine"})
+        wait_for(page.timestamps, "readings")
+    wait_for(lambda: page.state() != "live", "the page to notice")
+    width = page.boxes()[0]["width"]
+    page.tab.set_viewport_size({"width": 1000, "height": 640})
+    wait_for(lambda: page.boxes()[0]["width"] < width, "narrower viewers")
+    page.tab.locator("perspective-viewer").first.hover()
+    page.tab.mouse.wheel(0, 300)
+
+    with page.tab.expect_download() as download:
+        page.tab.click("#download")
+    layout = json.loads(Path(download.value.path()).read_text())
+    assert [viewer["plugin"] for viewer in layout] == ["Datagrid", *CHARTS]
+    assert layout[1]["title"] == "Mine"
+    assert page.timestamps(), "the last data stay"
+    assert not [error for error in page.errors if "ERR_CONNECTION_REFUSED" not in error]
 
 
 def test_a_page_without_a_server_says_so_and_comes_alive_with_it(meters: dict[str, str], page: Page) -> None:
