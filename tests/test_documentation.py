@@ -72,7 +72,7 @@ PROGRAMS = {
     "sh run.sh": ["sh", "run.sh", "--help"],
 }
 # Commands in the documents that are not the project's: no test can run them on any machine.
-OUTSIDE = {"apt-get", "apt-key", "curl", "docker", "echo", "systemctl", "tee", "wget"}
+OUTSIDE = {"jupyter", "pip", "apt-get", "apt-key", "curl", "docker", "echo", "systemctl", "tee", "wget"}
 # Their options are those of other programs.
 FOREIGN_MODULES = {"http.server", "pytest", "ruff", "venv"}
 NAME = r"(?<![A-Z_])(?:TAOS|PERSPECTIVE)_[A-Z_]+"

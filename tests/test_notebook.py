@@ -1,18 +1,15 @@
 """The notebook, run as Jupyter runs it: its widgets bring the live table and the look back to the browser."""
 
 import asyncio
-import importlib.util
-import os
 from collections.abc import Iterator
 
+import nbclient
+import nbformat
 import pytest
 from conftest import TDengine
 from support import ROOT
 from test_end_to_end import Server, serving
 from test_mirror import Source
-
-NEEDED = ("anywidget", "ipykernel", "nbclient")
-MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 # What the browser's part of a widget does: asks over the widget's messages, and draws what comes.
 BROWSER = """
@@ -59,11 +56,7 @@ def server(tdengine: TDengine) -> Iterator[Server]:
     source.close()
 
 
-@pytest.mark.skipif(bool(MISSING) and os.environ.get("CI") != "true", reason=f"needs {', '.join(MISSING)}")
 def test_the_notebook_shows_the_live_table_and_the_history(server: Server) -> None:
-    import nbclient
-    import nbformat
-
     notebook = nbformat.read(ROOT / "examples" / "notebook.ipynb", as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it comes without what somebody saw"
