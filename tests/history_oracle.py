@@ -421,6 +421,11 @@ class Comparison:
         numbers = [abs(value) for value in self.column_values(column) if is_number(value)]
         return max((value for value in numbers if math.isfinite(value)), default=0.0)
 
+    def all_values(self, column: str) -> list:
+        """A column of all rows, also of those that the view leaves out."""
+        text = self.view.get("expressions", {}).get(column)
+        return self.pair.computed({column: text}).get(column, []) if text else self.pair.columns[column]
+
     def column_values(self, column: str) -> list:
         return self.flat([column])[column]
 
@@ -658,27 +663,29 @@ def is_type_without_zero(comparison: Comparison, difference: Difference) -> bool
 
 
 def is_order_by_quartile(comparison: Comparison, difference: Difference) -> bool:
-    """Only the order: the same groups or columns."""
-    if difference.what not in ("paths", "columns") or not isinstance(difference.live, list):
-        return False
     sorted_by = [name for name, _ in comparison.view.get("sort", [])]
     return any(
         comparison.aggregate(name) in ("q1", "median", "q3") and comparison.kind(name) == "float"
         for name in sorted_by
-    ) and sorted(map(repr, difference.live)) == sorted(map(repr, difference.history))
+    ) and are_only_in_another_order(difference)
 
 
 def is_order_by_end(comparison: Comparison, difference: Difference) -> bool:
-    """Only the order: the same groups or columns."""
-    if difference.what not in ("paths", "columns") or not isinstance(difference.live, list):
-        return False
     ends = ("first", "last", "last by index", "last minus first")
     sorted_by = [name for name, _ in comparison.view.get("sort", [])]
+    is_by_end = any(comparison.aggregate(name) in ends for name in sorted_by)
+    return is_by_end and are_only_in_another_order(difference)
+
+
+def are_only_in_another_order(difference: Difference) -> bool:
+    """Whether these are the same groups or columns."""
+    if difference.what not in ("paths", "columns") or not isinstance(difference.live, list):
+        return False
     mine, other = (
         Counter(as_key(one) if isinstance(one, list) else without_bars(one) for one in each)
         for each in (difference.live, difference.history)
     )
-    return mine == other and any(comparison.aggregate(name) in ends for name in sorted_by)
+    return mine == other
 
 
 def is_product_with_zero(comparison: Comparison, difference: Difference) -> bool:
@@ -690,7 +697,10 @@ def is_product_with_zero(comparison: Comparison, difference: Difference) -> bool
 def is_order_of_nothing(comparison: Comparison, difference: Difference) -> bool:
     """The engine takes NULL for 0, an empty text or false there, but not in all its comparisons."""
     view = comparison.view
-    if comparison.is_grouped or difference.what not in ("value", "part"):
+    if comparison.is_grouped:
+        is_absolute = any("col" in order and "abs" in order for _, order in view.get("sort", []))
+        return difference.what == "columns" and is_absolute and are_only_in_another_order(difference)
+    if difference.what not in ("value", "part"):
         return False
     names = [name for name, order in view.get("sort", []) if view.get("split_by") or "abs" in order]
     mine, other = (
@@ -714,7 +724,13 @@ def is_negative_zero(comparison: Comparison, difference: Difference) -> bool:
 
 def is_sum_of_least_integer(comparison: Comparison, difference: Difference) -> bool:
     """The least integer of 32 bits has no absolute value in 32 bits."""
-    if comparison.aggregate(difference.column) != "sum abs" or difference.what not in ("value", "part"):
+    if difference.what not in ("value", "part"):
+        sorted_by = [
+            name for name, _ in comparison.view.get("sort", []) if comparison.aggregate(name) == "sum abs"
+        ]
+        is_met = any(-(2**31) in comparison.column_values(name) for name in sorted_by)
+        return is_met and are_only_in_another_order(difference)
+    if comparison.aggregate(difference.column) != "sum abs":
         return False
     values = [value for _, _, value in comparison.rows_of(*difference.where, difference.column)]
     right = sum(abs(value) for value in values if value is not None)
@@ -748,6 +764,18 @@ def is_quartile_of_floats(comparison: Comparison, difference: Difference) -> boo
         middle = (ordered[place - 1] + ordered[place]) / 2
         return comparison.are_close(difference.column, middle, difference.history)
     return bool(ordered) and comparison.are_close(difference.column, ordered[place], difference.history)
+
+
+def is_nearer_than_it_tells(comparison: Comparison, difference: Difference) -> bool:
+    """TDengine takes numbers for the same that differ by so little."""
+    chosen_by = {one[0] for part in ("filter", "sort") for one in comparison.view.get(part, [])}
+    for name in chosen_by:
+        if comparison.kind(name) != "float":
+            continue
+        numbers = sorted({value for value in comparison.all_values(name) if is_number(value)} | {0})
+        if any(high - low < 1e-15 for low, high in itertools.pairwise(numbers)):
+            return True
+    return False
 
 
 def is_no_number(comparison: Comparison, difference: Difference) -> bool:
@@ -799,6 +827,7 @@ KNOWN: list[Known] = [
     ("`0 *` nothing", is_product_with_zero),
     ("groups sorted by `first` or `last`", is_order_by_end),
     ("NaN and infinity within an expression", is_no_number),
+    ("numbers that differ by less than 0.000000000000001, compared or sorted", is_nearer_than_it_tells),
     ("the extremes of dates, on a chart's axis", is_extreme_of_dates),
     ("the extremes of JSON, VARBINARY and GEOMETRY", is_extreme_of_bytes),
 ]

@@ -204,6 +204,23 @@ def test_a_filter_is_a_condition(term: tuple) -> None:
     assert asked[0] == f"SELECT COUNT(*) {FROM} WHERE ({FILTERS[term]})"
 
 
+@pytest.mark.parametrize(
+    ("operator", "condition"),
+    [
+        (">=", "CAST(`built` AS BIGINT) >= -5001"),
+        ("<", "CAST(`built` AS BIGINT) <= -5002"),
+        ("==", "(CAST(`built` AS BIGINT) >= -5001 AND CAST(`built` AS BIGINT) <= -5001)"),
+        ("!=", "(CAST(`built` AS BIGINT) <= -5002 OR CAST(`built` AS BIGINT) >= -5000 OR `built` IS NULL)"),
+    ],
+)
+def test_other_times_than_the_rows_are_compared_as_numbers(operator: str, condition: str) -> None:
+    """TDengine finds no tag `>= -5001` where all are."""
+    columns = (*COLUMNS, Column("built", "built", "TIMESTAMP"))
+    asked = Asked(facts=Facts("`power`.`meters`", Schema(columns, (), 2, 1, 2)))
+    asked.make(columns=["voltage"], filter=[["built", operator, -5001]])
+    assert asked.statements[0] == f"SELECT COUNT(*) {FROM} WHERE ({condition})"
+
+
 def test_filters_are_joined_by_or_within_the_span() -> None:
     asked = statements(
         columns=["voltage"], span="5m", filter=[["voltage", ">", 1], ["ok", "==", True]], filter_op="or"
