@@ -410,6 +410,22 @@ def test_a_page_that_waits_fills_no_console(tdengine: TDengine, database: str, p
         assert page.errors == []
 
 
+def test_a_page_among_very_many_seldom_asks_how_the_server_is(live: int, page: Page) -> None:
+    asked = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(json={**route.fetch().json(), "viewers": 100_000})
+
+    page.tab.route("**/health?*", answer)
+    page.tab.goto(f"http://localhost:{live}/")
+    page.wait_for_state("live")
+    assert len(asked) < 3
+    before, polls = len(asked), health(live)["polls"]
+    wait_for(lambda: page.state() and health(live)["polls"] > polls + 10, "ten polls")
+    assert len(asked) == before
+
+
 def test_the_page_says_so_when_its_modules_are_missing(clone: Path, page: Page) -> None:
     (clone / "page" / "state.js").unlink()
     with file_server(clone) as address:
