@@ -43,11 +43,27 @@ class TDengine:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    spread_browser_tests(items)
     if os.environ.get("TEST_TAOS_PORT"):
         skip = pytest.mark.skip(reason="needs the emulator; TEST_TAOS_PORT names another TDengine")
         for item in items:
             if item.get_closest_marker("emulator_only"):
                 item.add_marker(skip)
+
+
+def spread_browser_tests(items: list[pytest.Item]) -> None:
+    """Put files for the browser, which takes all of a machine's time, between others, which mostly wait."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    busy = [file for file in files.values() if any(item.get_closest_marker("browser") for item in file)]
+    others = [file for file in files.values() if file not in busy]
+    busy.sort(key=len, reverse=True)
+    ordered = []
+    while busy or others:
+        ordered += [*busy[:1], *others[:2]]
+        del busy[:1], others[:2]
+    items[:] = [item for file in ordered for item in file]
 
 
 @pytest.fixture(scope="session")

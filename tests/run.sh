@@ -17,4 +17,4 @@ if ! command -v chromium >/dev/null; then
         echo "tests/run.sh: THERE IS NO CHROMIUM, so the browser tests cannot run; install it (apt install chromium)" >&2
 fi
 
-exec venv/bin/python -m pytest -n 3 --dist loadfile "$@"
+exec venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
