@@ -388,7 +388,8 @@ def measure_live(tdengine: TDengine, rows: int, plan: Plan) -> dict[str, Any]:
             wait_for(lambda: watched.ask("size") >= 1000, "a full table")
             wait_for(lambda: len(watched.ask("follow", 1.0)["snapshots"][0]) > 1, "live rows", PATIENCE)
             ask(back, "look_on", 1.0)
-            for _ in range(plan.rounds):
+            while len(looks) < plan.rounds or not all(ages.values()):
+                assert len(looks) < 10 * plan.rounds, "no live row came"
                 for which, seen in ages.items():
                     watched.ask("follow", 1.0)
                     began = int(time.time() * 1000)

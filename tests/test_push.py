@@ -24,6 +24,7 @@ from test_mirror import HOUR, SHAPES, Copy, Histories, Shape, Source, drawn, met
 
 from tdengine_perspective.mirror.messages import Poll
 from tdengine_perspective.mirror.messages import Source as Told
+from tdengine_perspective.mirror.polling import take_pushed
 from tdengine_perspective.mirror.schema import Row
 from tdengine_perspective.mirror.subscription import GATHERING, Subscription
 from tdengine_perspective.mirror.topics import Topic, new_group
@@ -150,10 +151,12 @@ class PushedCopy(Copy):
         before = self.subscription.process
         self.subscription.retry_at = 0.0
         self.subscription.follow(self.reader.schema)
-        if self.subscription.process is not before and self.subscription.is_pushing:
+        while self.subscription.process is not before and self.subscription.is_pushing:
             self.source.is_other = False
             self.reader.forget_time()
             super().poll()
+            before = self.subscription.process
+            self.subscription.follow(self.reader.schema)
         return poll
 
     def poll_new(self) -> Any:
@@ -344,6 +347,27 @@ def test_rows_that_are_too_old_for_the_window_are_not_shown(source: PushedSource
     wait_for(is_shown, "the new row")
     copy.assert_exact()
     copy.close()
+
+
+class Unread:
+    """A reader that must not be given rows."""
+
+    schema = "of other columns"
+
+    def take_pushed(self, rows: Any) -> None:
+        raise AssertionError(rows)
+
+
+def test_rows_with_other_columns_than_the_last_read_are_left_to_the_next() -> None:
+    """As where a poll failed after it had met them, and so the subscription is still the one before."""
+    subscription = Subscription.__new__(Subscription)
+    subscription.process, subscription.is_pushing, subscription.sources = Nothing(), True, []
+    subscription.schema, subscription.owed = "of these columns", {}
+    subscription.pipe, end = Pipe()
+    end.send([(1, "d0", 2.0)])
+    told, server = Pipe()
+    assert not take_pushed(told, Unread(), subscription, 0.0)
+    assert not server.poll()
 
 
 def test_updates_are_gathered() -> None:

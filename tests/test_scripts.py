@@ -891,7 +891,10 @@ def test_tests_run_sh_sets_up_and_hands_its_arguments_to_pytest(setup: Setup) ->
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == [str(setup.clone), "-m pytest -n 3 --dist loadfile -k two words"]
+    assert done.stdout.splitlines()[-2:] == [
+        str(setup.clone),
+        "-m pytest -n 3 --dist loadfile --no-loadscope-reorder -k two words",
+    ]
     notes = (setup.clone / "notes").read_text().splitlines()
     assert notes == ["venv", "pip requirements.txt", "pip tests/requirements.txt"]
 

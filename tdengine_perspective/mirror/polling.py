@@ -147,7 +147,8 @@ def take_pushed(
         return False
     if subscription.is_pushing and not was_pushing:
         reader.forget_time()  # what was written until now, the next poll has to bring
-    change = reader.take_pushed(rows) if rows else None
+    is_same = rows and subscription.schema == reader.schema  # else a failed poll has met other columns
+    change = reader.take_pushed(rows) if is_same else None
     if change:
         pipe.send(change)
     return change is not None
