@@ -29,11 +29,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Growth:
-    """One of the lines of a drawing; `is_other` draws it in another colour."""
+    """A line of a drawing; `is_other` draws it in another colour, `is_below` its figures below it."""
 
     title: str
     points: list[tuple[float, float]]
     is_other: bool = False
+    is_below: bool = False
 
 
 def draw(panels: list[Panel], columns: int, caption: str) -> str:
@@ -50,7 +51,7 @@ def draw(panels: list[Panel], columns: int, caption: str) -> str:
 
 def draw_growth(lines: list[Growth], x_label: str, y_label: str, caption: str) -> str:
     """The lines as one SVG with logarithmic axes, each with its title at its end."""
-    width, height, titles = 720, 420, 150
+    width, height, titles = 860, 420, 220
     points = [point for line in lines for point in line.points]
     (x_low, x_high), (y_low, y_high) = (
         (math.log10(min(values)), math.log10(max(values))) for values in zip(*points, strict=True)
@@ -80,7 +81,8 @@ def draw_line(line: Growth, places: list[tuple[float, float]]) -> str:
     parts = [f'<polyline points="{along}"/>']
     for (x, y), (_, measured) in zip(places, line.points, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        parts.append(text(x, y - 7, f"{measured:.2g}", 'text-anchor="middle"'))
+        figure = f"{measured:.0f}" if measured >= 10 else f"{measured:.2g}"
+        parts.append(text(x, y + 15 if line.is_below else y - 7, figure, 'text-anchor="middle"'))
     x, y = places[-1]
     parts.append(text(x + 8, y + 4, line.title, 'font-weight="bold"'))
     return f'<g class="{"other" if line.is_other else ""}">{"".join(parts)}</g>'

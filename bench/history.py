@@ -513,7 +513,7 @@ def draw(found: dict[str, Any]) -> str:
     lines = [
         Growth("read into Perspective and grouped there", read, is_other=True),
         *(
-            Growth(f"{name} drawn", [(s["rows"], drawn(s, key)) for s in sizes])
+            Growth(f"{name} drawn", [(s["rows"], drawn(s, key)) for s in sizes], is_below=key != "all")
             for key, name in SPANS.items()
         ),
         Growth("slowest SELECT of All", [(size["rows"], slowest(size, "all")) for size in sizes]),
